@@ -1,0 +1,1 @@
+"""What leaves the house: safetensors and a manifest of declarative edits, reloaded without pickle."""

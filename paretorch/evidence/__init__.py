@@ -1,0 +1,1 @@
+"""Records, statistics, fronts and reports: what may be claimed from what was measured."""

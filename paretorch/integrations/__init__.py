@@ -1,0 +1,1 @@
+"""The same methods inside other training loops: Hugging Face and Lightning callbacks."""

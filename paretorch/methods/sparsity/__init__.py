@@ -1,0 +1,1 @@
+"""Unstructured and patterned sparsity: masks, selection, allocation, scores."""

@@ -1,0 +1,1 @@
+"""The one training loop, with tasks, models, run directories and checkpoints."""
