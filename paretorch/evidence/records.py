@@ -40,6 +40,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "status": (str,),
     "notes": (list,),
 }
+_ITEM_TYPES: dict[str, type] = {"curves": dict, "phases": dict, "notes": str}
 
 
 @dataclass(kw_only=True)
@@ -134,7 +135,7 @@ class RunRecord:
             raise ArtefactError(f"{source} is a damaged run record: missing fields {missing}, unknown fields {unknown}")
         try:
             return cls(**{name: _decode(data[name]) for name in names})
-        except InputError as error:
+        except (ValueError, TypeError) as error:  # InputError is a ValueError; a bad "$float" tag raises either
             raise ArtefactError(f"{source} is a damaged run record: {error}") from error
 
 
@@ -202,11 +203,11 @@ def load_records(paths: Iterable[str | Path]) -> list[RunRecord]:
 def _type_problem(name: str, value: Any) -> str | None:
     """Sentence about a field of the wrong type, or None. A bool is not accepted where a number is expected."""
     allowed = _TYPES[name]
-    if isinstance(value, bool) and bool not in allowed or not isinstance(value, allowed):
+    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, allowed):
         expected = " or ".join("None" if t is type(None) else t.__name__ for t in allowed)
         return f"{name} must be {expected}, got {type(value).__name__} {value!r}"
-    inner = {"curves": dict, "phases": dict, "notes": str}.get(name)
-    if inner and not all(isinstance(item, inner) for item in value):
+    inner = _ITEM_TYPES.get(name)
+    if inner is not None and not all(isinstance(item, inner) for item in value):
         return f"{name} must be a list of {inner.__name__}, got {value!r}"
     return None
 
