@@ -36,6 +36,7 @@ class Run(ABC):
 
     Attributes:
         model: the module being trained, not wrapped by DDP or a compiler.
+        wrapped: what to call in a forward pass; equals `model` unless it is wrapped for distributed training.
         optimizers: by name; "main" is the one the learning-rate schedule drives.
         task: what is learned, or None outside our trainer.
         step: optimizer steps finished in this phase, from 0.
@@ -48,6 +49,7 @@ class Run(ABC):
     """
 
     model: nn.Module
+    wrapped: nn.Module
     optimizers: dict[str, Optimizer]
     task: Any
     step: int

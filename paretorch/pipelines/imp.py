@@ -1,0 +1,181 @@
+"""Iterative magnitude pruning as one budgeted operation: a final sparsity and a total retraining budget.
+
+Cycle j of n removes the smallest magnitudes until K_j = round(N (1 - (1 - S)^((j+1)/n))) of the N prunable weights are
+zero, then retrains with exact zeros. The last cycle takes the steps that n does not divide. Han et al. 2015; Renda,
+Frankle and Carbin 2020; Zimmer, Spiegel and Pokutta, "How I learned to stop worrying and love retraining", ICLR 2023.
+"""
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from paretorch.errors import InputError
+from paretorch.methods.schedules import (
+    RETRAINING_SCHEDULES,
+    DenseSchedule,
+    NormScope,
+    Schedule,
+    check_finetune_baseline,
+    retraining_schedule,
+)
+from paretorch.methods.sparsity.masks import MaskEnforcement, Masks
+from paretorch.methods.sparsity.prunable import prunable_parameters
+from paretorch.methods.sparsity.selection import cumulative_counts
+from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.pipelines.pruning_step import PruningStep, Selection
+from paretorch.training.trainer import Trainer
+
+CALIBRATION_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """How the pruned model is retrained.
+
+    Args:
+        schedule: one of FT, LRW, SLR, CLR, LLR, ALLR.
+        lr: a tuned learning rate for FT (constant), SLR, CLR or LLR (peak); None takes it from the dense run.
+        norm_scope: weights over which ALLR's norm is taken; "all" is the rule of the authors' code.
+        keep_optimizer: carry momentum over cycles, with pruned entries cleared, instead of a fresh optimizer.
+        reestimate_batches: training batches for batch-norm statistics after each pruning; 0 leaves them stale.
+    """
+
+    schedule: str = "ALLR"
+    lr: float | None = None
+    norm_scope: NormScope = "prunable"
+    keep_optimizer: bool = False
+    reestimate_batches: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMPResult:
+    """The pruned and retrained model, its masks, and one ledger entry per phase."""
+
+    model: nn.Module
+    masks: Masks
+    entries: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMP:
+    """Prune to `sparsity` and retrain within a budget.
+
+    Args:
+        sparsity: fraction of the prunable weights removed at the end, in [0, 1).
+        epochs: total retraining epochs over all cycles, or None if `minutes` is given.
+        minutes: total retraining time; turned into steps once, by timing a few on this machine, so that a resumed run
+            keeps the same number.
+        cycles: prune-retrain cycles; 1 is one-shot.
+        selection: what to prune.
+        retraining: how to retrain.
+
+    Raises:
+        InputError: for numbers out of range, an unknown schedule, or both or neither of `epochs` and `minutes`.
+    """
+
+    sparsity: float
+    epochs: float | None = None
+    minutes: float | None = None
+    cycles: int = 1
+    selection: Selection = field(default_factory=Selection)
+    retraining: Retraining = field(default_factory=Retraining)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise InputError(
+                f"sparsity is the fraction of weights removed, in [0, 1); got {self.sparsity}. For 90 % pass 0.9"
+            )
+        if (self.epochs is None) == (self.minutes is None):
+            raise InputError(f"give the budget as epochs or as minutes, not both; got {self.epochs} and {self.minutes}")
+        if min(self.epochs or 0, self.minutes or 0) < 0:
+            raise InputError("the retraining budget must not be negative")
+        if self.cycles < 1:
+            raise InputError(f"cycles must be at least 1; got {self.cycles}")
+        if self.retraining.schedule.upper() not in RETRAINING_SCHEDULES:
+            raise InputError(
+                f"{self.retraining.schedule!r} is no retraining schedule; choose from {', '.join(RETRAINING_SCHEDULES)}"
+            )
+        if self.retraining.reestimate_batches < 0:
+            raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
+
+    def run(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> IMPResult:
+        """Prune and retrain `model` in place.
+
+        Args:
+            trainer: its directory, if it has one, makes every phase resumable.
+            model: the trained dense model.
+            dense: the learning rates it was trained with.
+
+        Raises:
+            InputError: if FT is asked for without a rate and the dense schedule ended near zero, if nothing is
+                prunable, or if a weight is NaN or infinite.
+        """
+        if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
+            check_finetune_baseline(dense)
+        model.to(trainer.accelerator.device)
+        total_steps = self._total_steps(trainer, model)
+        parameters = prunable_parameters(model, include=self.selection.include, exclude=self.selection.exclude)
+        num_weights = sum(p.numel() for p in parameters.values())
+        counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
+        entries: list[dict[str, Any]] = []
+        masks: Masks | None = None
+        optimizer_state: dict[str, Any] | None = None
+        for cycle, count in enumerate(counts):
+            steps = total_steps // self.cycles + (total_steps % self.cycles if cycle == self.cycles - 1 else 0)
+            step = PruningStep(
+                trainer,
+                model,
+                name=f"prune-{cycle}",
+                selection=self.selection,
+                norm_scope=self.retraining.norm_scope,
+                reestimate_batches=self.retraining.reestimate_batches,
+            )
+            masks, pruned = step.prune(masks, count / num_weights)
+            schedule = self._schedule(steps, dense, pruned["d1"])
+            retrained, state = train_phase(
+                trainer,
+                model,
+                Phase(name=f"retrain-{cycle}", num_steps=steps, schedule=schedule, methods=[MaskEnforcement(masks)]),
+                details=self._details(schedule, dense, masks),
+                optimizer_state=optimizer_state,
+            )
+            optimizer_state = state if self.retraining.keep_optimizer else None
+            masks.check(model)
+            entries += [pruned, retrained]
+        assert masks is not None
+        return IMPResult(model=model, masks=masks, entries=entries)
+
+    def _schedule(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
+        kind = self.retraining.schedule.upper()
+        return retraining_schedule(kind, num_steps=steps, dense=dense, lr=self.retraining.lr, norm_drop=d1)
+
+    def _details(self, schedule: Schedule, dense: DenseSchedule, masks: Masks) -> dict[str, Any]:
+        assert dense.num_steps is not None
+        return {
+            "kind": "retrain",
+            "schedule": self.retraining.schedule.upper(),
+            "lr_peak": max(schedule.trace(), default=0.0),
+            "d2": schedule.num_steps / dense.num_steps,
+            "factor": getattr(schedule, "factor", None),
+            "zeros": masks.num_pruned,
+            "mask_hash": masks.hash(),
+        }
+
+    def _total_steps(self, trainer: Trainer, model: nn.Module) -> int:
+        if self.epochs is not None:
+            return trainer.num_steps(self.epochs)
+        assert self.minutes is not None
+        directory = trainer.directory
+        if directory is not None and (entry := directory.finished("calibrate")) is not None:
+            return int(entry["steps"])
+        rehearsal = Trainer(trainer.task, trainer.settings, seed=trainer.seed)
+        began = time.perf_counter()
+        rehearsal.fit(copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS)
+        seconds_per_step = (time.perf_counter() - began) / CALIBRATION_STEPS
+        steps = round(self.minutes * 60 / seconds_per_step)
+        if directory is not None:
+            directory.append({"phase": "calibrate", "steps": steps, "seconds_per_step": seconds_per_step})
+        return steps

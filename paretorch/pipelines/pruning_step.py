@@ -1,0 +1,127 @@
+"""One magnitude-pruning step of a pipeline: masks, zeros, norms, accuracy before and after batch-norm re-estimation.
+
+The step is a function of the weights alone, so a resumed run does it again instead of storing it, and checks that the
+masks are those of the ledger.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from paretorch.errors import RunError
+from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.schedules import NormScope, norm_drop, removed_square, total_square
+from paretorch.methods.sparsity.magnitude import magnitude_masks
+from paretorch.methods.sparsity.masks import Masks
+from paretorch.training.data import Batch
+from paretorch.training.seeding import generator
+from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which weights may be pruned, and how the sparsity is spread over layers.
+
+    Args:
+        allocation: "global", "uniform", "uniform+", "erk", "lamp", "random", or sparsities by name pattern.
+        include, exclude: name patterns of prunable parameters; None is all, and none.
+    """
+
+    allocation: str | Mapping[str, float] = "global"
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+
+
+class PruningStep:
+    """Prunes the model of `trainer` in place.
+
+    Args:
+        name: of the phase in the ledger.
+        norm_scope: weights over which the norm of d1 is taken.
+        reestimate_batches: training batches for batch-norm statistics; 0 leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        model: nn.Module,
+        *,
+        name: str,
+        selection: Selection,
+        norm_scope: NormScope,
+        reestimate_batches: int,
+    ) -> None:
+        self.trainer, self.model, self.name = trainer, model, name
+        self.selection, self.norm_scope, self.reestimate_batches = selection, norm_scope, reestimate_batches
+
+    def prune(self, previous: Masks | None, sparsity: float) -> tuple[Masks, dict[str, Any]]:
+        """Zero the smallest weights up to the cumulative `sparsity`; the masks and the ledger entry."""
+        selection, scope = self.selection, self.norm_scope
+        masks = magnitude_masks(
+            self.model,
+            sparsity=sparsity,
+            allocation=selection.allocation,
+            include=selection.include,
+            exclude=selection.exclude,
+            previous=previous,
+            seed=self.trainer.seed,
+        )
+        total = total_square(self.model, names=list(masks), scope=scope)
+        removed = removed_square(dict(self.model.named_parameters()), kept_before=previous, kept_after=masks)
+        remaining = masks.num_weights if previous is None else previous.num_kept
+        fraction = (remaining - masks.num_kept) / remaining
+        masks.apply_(self.model)
+        directory = self.trainer.directory
+        done = directory.finished(self.name) if directory is not None else None
+        accuracy = {} if done is not None else {"validation_raw": self._validation()}
+        layers = self._reestimate()
+        if done is not None:
+            if done["mask_hash"] != masks.hash():
+                raise RunError(
+                    f"{self.name} selects other weights than the ledger of this run records: the dense model or the "
+                    "installed version changed; start again in an empty directory"
+                )
+            return masks, done
+        accuracy["validation_reestimated"] = self._validation() if layers else None
+        entry = {
+            "phase": self.name,
+            "kind": "prune",
+            "sparsity": masks.sparsity,
+            "kept": masks.num_kept,
+            "pruned": masks.num_pruned,
+            "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
+            "fraction": fraction,
+            "norm": total**0.5,
+            "removed_norm": removed**0.5,
+            "norm_scope": scope,
+            "d1": norm_drop(total_square=total, removed_square=removed, fraction=fraction),
+            **accuracy,
+            "batchnorm_layers": layers,
+            "mask_hash": masks.hash(),
+        }
+        if directory is not None:
+            directory.append(entry)
+        return masks, entry
+
+    def _validation(self) -> float:
+        return self.trainer.evaluate(self.model)[self.trainer.task.metric]
+
+    def _reestimate(self) -> int:
+        """Batch-norm statistics of the pruned weights over training batches; the number of layers that have them."""
+        trainer, count = self.trainer, self.reestimate_batches
+        if count == 0:
+            return 0
+        size = trainer.settings.batch_size
+
+        def batches() -> Iterator[Batch]:
+            order = torch.randperm(len(trainer.train_set), generator=generator(trainer.seed, self.name))
+            for position, index in enumerate(order.split(size)[:count]):
+                batch = trainer.train_set.batch(index)
+                batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in batch.items()}
+                stream = generator(trainer.seed, self.name, position)
+                yield trainer.task.prepare(batch, training=True, generator=stream)
+
+        return reestimate_batchnorm(self.model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch))

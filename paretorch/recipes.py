@@ -1,0 +1,282 @@
+"""Recipes: TOML in, a validated sweep out. Lists in an arm expand into a grid; unknown keys stop before any work.
+
+name = "my-sweep"
+task = "digits"              # or file.py:factory
+seeds = [0, 1, 2]
+[train]    batch_size, optimizer, lr, momentum, weight_decay, ...
+[dense]    epochs, schedule, ...
+[[arm]]    sparsity = [0.8, 0.9], epochs = 2, schedule = ["LLR", "ALLR"], ...
+"""
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from paretorch.errors import InputError
+from paretorch.methods.schedules import Constant, Cosine, Linear, MultiStep, NormScope, Schedule
+from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.pruning_step import Selection
+from paretorch.pipelines.sweep import Arm, Sweep
+from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.tasks.registry import make_task
+
+Table = TypeVar("Table", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Positive = Annotated[float, Field(gt=0, strict=False)]
+NotNegative = Annotated[float, Field(ge=0, strict=False)]
+Sparsity = Annotated[float, Field(ge=0, lt=1, strict=False)]
+
+
+class TrainTable(_Strict):
+    """`[train]`: how every phase is trained."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: Positive = 0.1
+    momentum: NotNegative = 0.9
+    nesterov: bool = False
+    weight_decay: NotNegative = 0.0
+    clip_norm: Positive | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: str | None = None
+
+    def settings(self) -> TrainSettings:
+        """The same as the trainer takes it."""
+        return TrainSettings(
+            batch_size=self.batch_size,
+            optimizer=OptimizerSpec(
+                name=self.optimizer,
+                lr=self.lr,
+                momentum=self.momentum,
+                nesterov=self.nesterov,
+                weight_decay=self.weight_decay,
+            ),
+            clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            precision=self.precision,
+            device=self.device,
+        )
+
+
+class DenseTable(_Strict):
+    """`[dense]`: length and learning-rate curve of dense training; the peak is `[train] lr`."""
+
+    epochs: Positive
+    schedule: Literal["multistep", "linear", "cosine", "constant"] = "multistep"
+    milestones: list[float] = [0.5, 0.75]
+    factor: Positive = 0.1
+    warmup: NotNegative = 0.0
+
+    def curve(self, peak: float) -> Callable[[int], Schedule]:
+        """The schedule as a function of its number of steps."""
+
+        def build(num_steps: int) -> Schedule:
+            if self.schedule == "multistep":
+                return MultiStep(
+                    num_steps=num_steps,
+                    peak=peak,
+                    warmup=self.warmup,
+                    milestones=tuple(self.milestones),
+                    factor=self.factor,
+                )
+            kind = {"linear": Linear, "cosine": Cosine, "constant": Constant}[self.schedule]
+            return kind(num_steps=num_steps, peak=peak, warmup=self.warmup)
+
+        return build
+
+
+class ArmTable(_Strict):
+    """One point of an `[[arm]]` grid."""
+
+    sparsity: Sparsity
+    epochs: NotNegative | None = None
+    minutes: NotNegative | None = None
+    cycles: Annotated[int, Field(ge=1)] = 1
+    schedule: str = "ALLR"
+    lr: Positive | None = None
+    tune_lr: list[Positive] = []
+    allocation: str = "global"
+    layer_sparsity: dict[str, Sparsity] | None = None
+    include: list[str] | None = None
+    exclude: list[str] | None = None
+    norm_scope: NormScope = "prunable"
+    keep_optimizer: bool = False
+    reestimate_batches: Annotated[int, Field(ge=0)] = 20
+
+    def arm(self) -> Arm:
+        """The pipeline of this point."""
+        if self.tune_lr and self.lr is not None:
+            raise InputError("an arm has either `lr` or `tune_lr`")
+        schedule = self.schedule.upper()
+        budget = {"epochs": self.epochs} if self.epochs is not None else {"minutes": self.minutes}
+        factors: dict[str, Any] = {"method": "IMP", "schedule": schedule, "sparsity": self.sparsity, **budget}
+        factors |= {"cycles": self.cycles}
+        if self.allocation != "global" or self.layer_sparsity:
+            factors["allocation"] = "custom" if self.layer_sparsity else self.allocation
+        amount = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.minutes} minutes"
+        label = f"IMP {schedule}{' tuned' if self.tune_lr else ''} {self.sparsity:.4g} {amount}"
+        label += f" {self.cycles} cycles" if self.cycles > 1 else ""
+        label += f" {factors['allocation']}" if "allocation" in factors else ""
+        imp = IMP(
+            sparsity=self.sparsity,
+            epochs=self.epochs,
+            minutes=self.minutes,
+            cycles=self.cycles,
+            selection=Selection(
+                allocation=self.layer_sparsity or self.allocation, include=self.include, exclude=self.exclude
+            ),
+            retraining=Retraining(
+                schedule=schedule,
+                lr=self.lr,
+                norm_scope=self.norm_scope,
+                keep_optimizer=self.keep_optimizer,
+                reestimate_batches=self.reestimate_batches,
+            ),
+        )
+        identity = json.dumps(self.model_dump(), sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return Arm(
+            id=f"imp-{schedule.lower()}-{self.sparsity:g}-{digest}",
+            label=label,
+            factors=factors,
+            imp=imp,
+            rates=tuple(self.tune_lr),
+        )
+
+
+LIST_VALUED = ("tune_lr", "include", "exclude")
+
+
+class Recipe(_Strict):
+    """A whole recipe file."""
+
+    name: str
+    task: str
+    task_options: dict[str, Any] = {}
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    train: TrainTable = TrainTable()
+    dense: DenseTable
+    arm: list[dict[str, Any]] = []
+    _text: str = PrivateAttr("")
+
+    def arms(self) -> list[Arm]:
+        """All grid points of all `[[arm]]` tables, in order.
+
+        Raises:
+            InputError: for an invalid point, or the same point twice.
+        """
+        arms = [_checked_arm(point, number).arm() for number, table in enumerate(self.arm) for point in _grid(table)]
+        seen: set[str] = set()
+        for arm in arms:
+            if arm.id in seen:
+                raise InputError(f"the arm {arm.label!r} appears twice in the recipe")
+            seen.add(arm.id)
+        return arms
+
+    def sweep(self, *, data: Path | None, command: str) -> Sweep:
+        """The sweep that this recipe describes; the task is built, and nothing is trained.
+
+        Args:
+            data: the data folder, for tasks that need one.
+            command: what the user typed, for the records.
+        """
+        canonical = json.dumps(self.model_dump(), sort_keys=True)
+        return Sweep(
+            name=self.name,
+            task=make_task(self.task, options=self.task_options, data=data),
+            settings=self.train.settings(),
+            seeds=self.seeds,
+            dense_epochs=self.dense.epochs,
+            dense_schedule=self.dense.curve(self.train.lr),
+            arms=self.arms(),
+            recipe=self._text,
+            recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),
+            command=command,
+        )
+
+
+def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe from a TOML file, or by name from those that ship.
+
+    Args:
+        reference: a path, or the name of a recipe of the cookbook.
+        overrides: top-level keys to replace.
+
+    Raises:
+        InputError: if it does not exist, is no TOML, or does not validate; names the nearest known key.
+    """
+    path = Path(reference)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"there is no recipe file {path}; recipes that ship: {', '.join(cookbook())}")
+        text = path.read_text()
+    elif reference in cookbook():
+        text = (resources.files("paretorch") / "cookbook" / f"{reference}.toml").read_text()
+    else:
+        near = get_close_matches(reference, cookbook(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"there is no recipe {reference!r}; {hint}recipes that ship: {', '.join(cookbook())}")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {reference} is not valid TOML: {error}") from error
+    recipe = _validated(Recipe, values | dict(overrides or {}), where=f"recipe {reference}")
+    recipe._text = text + "".join(
+        f"\n# replaced on the command line: {key} = {value!r}" for key, value in (overrides or {}).items()
+    )
+    recipe.arms()
+    return recipe
+
+
+def cookbook() -> list[str]:
+    """Names of the recipes that ship."""
+    folder = resources.files("paretorch") / "cookbook"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _grid(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the lists in `table`; keys whose value is a list by nature are left alone."""
+    axes = {
+        key: value if isinstance(value, list) and key not in LIST_VALUED else [value] for key, value in table.items()
+    }
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _checked_arm(point: dict[str, Any], number: int) -> ArmTable:
+    return _validated(ArmTable, point, where=f"[[arm]] number {number + 1}")
+
+
+def _validated(kind: type[Table], values: Mapping[str, Any], *, where: str) -> Table:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(kind, detail) for detail in error.errors()]
+        raise InputError(f"{where}: {'; '.join(problems)}") from error
+
+
+def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        table = kind
+        for part in location[:-1]:
+            annotation = table.model_fields[part].annotation
+            table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else table
+        near = get_close_matches(location[-1], table.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(table.model_fields)}"
+        return f"unknown key {name!r}; {hint}"
+    return f"{name} = {detail.get('input')!r}: {detail['msg']}"

@@ -1,0 +1,106 @@
+"""Examples by index: in-memory arrays, and any map-style dataset behind the same two methods.
+
+A batch is a dict of tensors whose first dimension runs over examples; `index` (n,) int64 says which examples they are.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from paretorch.errors import InputError
+
+Batch = dict[str, Tensor]
+
+
+class Examples(Protocol):
+    """What the trainer reads: a length, and the batch of the examples at `index` (n,) int64."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> Batch: ...
+
+
+class ArrayExamples:
+    """Examples held in memory as tensors with equal first dimensions.
+
+    Args:
+        tensors: by name, usually `inputs` and `targets`; `index` is added to every batch.
+
+    Raises:
+        InputError: for no tensor, an empty one, or unequal lengths.
+    """
+
+    def __init__(self, **tensors: Tensor) -> None:
+        lengths = {name: len(tensor) for name, tensor in tensors.items()}
+        if not lengths or len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise InputError(f"examples need tensors of one equal, non-zero length; got lengths {lengths}")
+        self.tensors = tensors
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, index: Tensor) -> Batch:
+        return {name: tensor[index] for name, tensor in self.tensors.items()} | {"index": index}
+
+    def subset(self, index: Tensor) -> "ArrayExamples":
+        """The examples at `index` (n,) int64, renumbered from 0."""
+        return ArrayExamples(**{name: tensor[index] for name, tensor in self.tensors.items()})
+
+
+class MapExamples:
+    """A map-style dataset whose items are `(input, target)` pairs or dicts, collated by torch's default rule."""
+
+    def __init__(self, dataset: Any) -> None:
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise InputError(
+                f"a dataset needs __len__ and __getitem__ (map style) so that a run can be resumed at any step; "
+                f"{type(dataset).__name__} lacks them"
+            )
+        if len(dataset) == 0:
+            raise InputError(f"the dataset {type(dataset).__name__} is empty")
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, index: Tensor) -> Batch:
+        collated = default_collate([self.dataset[int(i)] for i in index])
+        if isinstance(collated, dict):
+            return collated | {"index": index}
+        if isinstance(collated, Sequence) and len(collated) == 2:
+            return {"inputs": collated[0], "targets": collated[1], "index": index}
+        raise InputError(
+            f"items of {type(self.dataset).__name__} must be dicts of tensors or (input, target) pairs; "
+            f"a batch came out as {type(collated).__name__}"
+        )
+
+
+def as_examples(data: Any) -> Examples:
+    """Examples from a pair of arrays `(inputs, targets)`, a map-style dataset, or examples already made.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if hasattr(data, "batch") and hasattr(data, "__len__"):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        inputs, targets = (torch.as_tensor(part) for part in data)
+        return ArrayExamples(inputs=inputs, targets=targets)
+    return MapExamples(data)
+
+
+def split(num_examples: int, fraction: float, seed: int = 42) -> tuple[Tensor, Tensor]:
+    """Indices (rest, held_out) of a random split, both sorted; the same for every run with the same `seed`.
+
+    Raises:
+        InputError: if either part would be empty.
+    """
+    num_held = round(num_examples * fraction)
+    if not 0 < num_held < num_examples:
+        raise InputError(f"holding out {fraction:g} of {num_examples} examples leaves one part empty")
+    order = torch.randperm(num_examples, generator=torch.Generator().manual_seed(seed))
+    return order[num_held:].sort().values, order[:num_held].sort().values

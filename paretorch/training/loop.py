@@ -1,0 +1,233 @@
+"""The steps of one phase, in order, and what a checkpoint keeps of them.
+
+Every random draw of a step is a function of (seed, phase, step) alone, so a checkpoint holds weights, optimizers and
+method state but no generator state, and a resumed phase is bitwise the uninterrupted one.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from paretorch.errors import InputError, NotFiniteError
+from paretorch.methods.method import implements
+from paretorch.training.data import Batch
+from paretorch.training.interrupt import StopRequest
+from paretorch.training.progress import Advance
+from paretorch.training.seeding import generator, seed_global
+from paretorch.training.state import TrainingRun
+
+if TYPE_CHECKING:
+    from paretorch.training.trainer import Trainer
+
+logger = logging.getLogger("paretorch")
+
+CURVE_POINTS = 100
+ACCELERATOR_CHECK_STEPS = 10  # on an accelerator, reading the loss every step would stall its queue
+
+
+class Loop:
+    """The steps of one phase, and what a checkpoint keeps of them."""
+
+    def __init__(
+        self, trainer: "Trainer", run: TrainingRun, *, phase: str, schedule: Callable[[int], float] | None
+    ) -> None:
+        self.trainer, self.run, self.phase, self.schedule = trainer, run, phase, schedule
+        self.owner = next((method for method in run.methods if implements(method, "training_step")), None)
+        self.weighers = [method for method in run.methods if implements(method, "weigh")]
+        self.curve: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.loss_sum, self.loss_count = 0.0, 0
+        self.unread: list[tuple[int, dict[str, Tensor]]] = []
+        self.check_steps = 1 if run.device.type == "cpu" else ACCELERATOR_CHECK_STEPS
+
+    def train(self, stop: StopRequest, advance: Advance) -> None:
+        run, settings = self.run, self.trainer.settings
+        saved = time.monotonic()
+        while run.step < run.num_steps:
+            began = time.perf_counter()
+            self._step()
+            self.seconds += time.perf_counter() - began
+            run.step += 1
+            if len(self.unread) >= self.check_steps or run.step == run.num_steps:
+                self._read_losses()
+            if run.step % run.steps_per_epoch == 0:
+                run.epoch += 1
+                for method in run.methods:
+                    method.epoch_end(run)
+            self._record()
+            advance(run.step, f"loss {self.curve[-1]['train_loss']:.4g}" if self.curve else "")
+            if stop.requested:
+                self.save()
+                raise KeyboardInterrupt
+            if time.monotonic() - saved >= settings.checkpoint_seconds and run.step < run.num_steps:
+                self._read_losses()
+                self.save()
+                saved = time.monotonic()
+
+    def _step(self) -> None:
+        run, settings = self.run, self.trainer.settings
+        if self.schedule is not None:
+            for group in run.optimizer.param_groups:
+                group["lr"] = self.schedule(run.step) * group.get("lr_scale", 1.0)
+        seed_global(run.seed, "step", run.step, self.trainer.accelerator.process_index)
+        index = run.sampler.batch(run.step)
+        for method in run.methods:
+            method.before_forward(run)
+        if self.owner is not None:
+            with self.trainer.accelerator.autocast():
+                result = self.owner.training_step(run, self._fetch(index))
+            if result is not None:
+                self._note({"loss": result.loss.detach()})
+                if not result.updated:
+                    run.update()
+                return
+        micro_batches = index.chunk(settings.accumulate)
+        terms: dict[str, Tensor] = {}
+        for position, micro in enumerate(micro_batches):
+            last = position == len(micro_batches) - 1
+            with nullcontext() if last else self.trainer.accelerator.no_sync(run.wrapped):
+                for name, term in self._forward_backward(self._fetch(micro)).items():
+                    terms[name] = terms.get(name, torch.zeros_like(term)) + term / settings.accumulate
+        self._note(terms)
+        run.update()
+
+    def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Backward of loss plus penalties over one micro-batch; the detached terms by name."""
+        run = self.run
+        with self.trainer.accelerator.autocast():
+            if self.weighers:
+                losses = run.task.loss(run.wrapped, batch, "none")
+                for method in self.weighers:
+                    if (weights := method.weigh(run, batch["index"], losses.detach())) is not None:
+                        losses = losses * weights
+                terms = {"loss": losses.mean()}
+            else:
+                terms = {"loss": run.task.loss(run.wrapped, batch, "mean")}
+            for method in run.methods:
+                if (penalty := method.penalty(run)) is not None:
+                    terms[f"penalty of {method.name!r}"] = penalty
+        run.backward(sum(terms.values()) / self.trainer.settings.accumulate)  # type: ignore[arg-type]
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _fetch(self, index: Tensor) -> Batch:
+        """The examples of this process, on the device and prepared."""
+        accelerator = self.trainer.accelerator
+        share = index[accelerator.process_index :: accelerator.num_processes]
+        batch = self.trainer.train_set.batch(share)
+        batch = {name: tensor.to(self.run.device, non_blocking=True) for name, tensor in batch.items()}
+        stream = generator(self.run.seed, "prepare", self.run.step, int(share[0]))
+        return self.run.task.prepare(batch, training=True, generator=stream)
+
+    def _note(self, terms: dict[str, Tensor]) -> None:
+        """Keep the terms of this step; on the CPU read them before the weights are touched."""
+        self.unread.append((self.run.step, terms))
+        if self.check_steps == 1:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        for step, terms in self.unread:
+            values = {name: float(term) for name, term in terms.items()}
+            if bad := {name: value for name, value in values.items() if not abs(value) < float("inf")}:
+                raise self._not_finite(step, bad, values)
+            self.loss_sum += sum(values.values())
+            self.loss_count += 1
+        self.unread.clear()
+
+    def _not_finite(self, step: int, bad: dict[str, float], values: dict[str, float]) -> NotFiniteError:
+        saved = "nothing was saved, because the run has no directory"
+        if self.trainer.directory is not None:
+            if self.check_steps == 1 and self.owner is None:
+                self.save()
+            held = self.trainer.directory.checkpoint_path("current")
+            saved = f"the last good state is in {held}" if held.exists() else "no checkpoint had been written yet"
+        blamed = " and ".join(f"{name} = {value}" for name, value in bad.items())
+        return NotFiniteError(
+            f"{blamed} at step {step} of phase {self.phase!r} (all terms: {values}). {saved[0].upper()}{saved[1:]}. "
+            "A lower learning rate, a warm-up or clip_norm usually helps; if a penalty is named, look at its method"
+        )
+
+    def _record(self) -> None:
+        """A point of the curve every hundredth of the phase, with validation at the ends of epochs."""
+        run, settings = self.run, self.trainer.settings
+        last = run.step == run.num_steps
+        ended = run.step % (run.steps_per_epoch * settings.evaluate_epochs) == 0
+        if not (last or ended or run.step % max(1, run.num_steps // CURVE_POINTS) == 0):
+            return
+        self._read_losses()
+        validation = None
+        if ended and not last:
+            with ExitStack() as stack:
+                for method in run.methods:
+                    stack.enter_context(method.evaluation_weights(run))
+                validation = self.trainer.evaluate(run.model)[run.task.metric]
+        self.curve.append(
+            {
+                "step": run.step,
+                "epoch": run.step / run.steps_per_epoch,
+                "lr": run.optimizer.param_groups[0]["lr"],
+                "train_loss": self.loss_sum / max(1, self.loss_count),
+                "validation": validation,
+                "seconds": self.seconds,
+                **run.logged,
+            }
+        )
+        run.logged = {}
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def save(self) -> None:
+        """Write the state after the last finished step."""
+        directory = self.trainer.directory
+        if directory is None or not self.trainer.accelerator.is_main_process:
+            return
+        progress_made = {
+            "step": self.run.step,
+            "curve": self.curve,
+            "seconds": self.seconds,
+            "loss": [self.loss_sum, self.loss_count],
+        }
+        directory.save("current", {"plan": self._plan(), "progress": progress_made, "state": self.run.state_dict()})
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of this phase, if the directory holds one."""
+        tree = self.trainer.directory.load("current") if self.trainer.directory is not None else None
+        if tree is None or tree["plan"]["phase"] != self.phase:
+            return
+        self._check_plan(tree["plan"])
+        self.run.load_state_dict(tree["state"])
+        made = tree["progress"]
+        self.run.step, self.run.epoch = made["step"], made["step"] // self.run.steps_per_epoch
+        self.curve, self.seconds = made["curve"], made["seconds"]
+        self.loss_sum, self.loss_count = made["loss"]
+        logger.info("resumed phase %s at step %d of %d", self.phase, self.run.step, self.run.num_steps)
+
+    def _plan(self) -> dict[str, Any]:
+        return {
+            "phase": self.phase,
+            "seed": self.run.seed,
+            "num_steps": self.run.num_steps,
+            "settings": self.trainer.settings.describe(),
+            "machine": {
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "processes": self.trainer.accelerator.num_processes,
+                "device": self.run.device.type,
+            },
+        }
+
+    def _check_plan(self, saved: dict[str, Any]) -> None:
+        now = self._plan()
+        for key in ("seed", "num_steps", "settings"):
+            if saved[key] != now[key]:
+                raise InputError(f"the checkpoint of phase {self.phase!r} has {key} {saved[key]}, this run {now[key]}")
+        if saved["machine"] != now["machine"]:
+            warnings.warn(
+                f"the checkpoint was written with {saved['machine']}, this process has {now['machine']}: the run goes "
+                "on, but its result may differ in the last bits from an uninterrupted one",
+                stacklevel=4,
+            )

@@ -1,0 +1,104 @@
+"""How a phase is trained, apart from what is learned and how long: optimizer, batch, precision, checkpoints."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from paretorch.errors import InputError
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """A torch optimizer by name: calling it with parameters builds it.
+
+    Args:
+        name: "sgd", "adam" or "adamw".
+        lr: peak learning rate; schedules start from it.
+        momentum, nesterov: SGD only.
+        weight_decay: as in torch.optim.
+
+    Raises:
+        InputError: for an unknown name, a negative number, or Nesterov without momentum.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("sgd", "adam", "adamw"):
+            raise InputError(f"optimizer {self.name!r} is unknown; choose sgd, adam or adamw")
+        if min(self.lr, self.momentum, self.weight_decay) < 0 or self.lr == 0:
+            raise InputError(f"lr must be positive, momentum and weight_decay not negative; got {asdict(self)}")
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise InputError("nesterov=True needs sgd with momentum > 0")
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        if self.name == "sgd":
+            return torch.optim.SGD(
+                parameters,
+                lr=self.lr,
+                momentum=self.momentum,
+                nesterov=self.nesterov,
+                weight_decay=self.weight_decay,
+            )
+        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings shared by the phases of a run.
+
+    Args:
+        batch_size: examples per optimizer step, over all processes and micro-batches together.
+        optimizer: builds the main optimizer from parameters, e.g. an `OptimizerSpec`.
+        clip_norm: bound on the global gradient norm (after `before_update`), or None.
+        accumulate: micro-batches per step.
+        precision: "no" (fp32), "bf16" or "fp16" autocast.
+        device: "cpu", "cuda", ..., or None for the best one there is.
+        checkpoint_seconds: a checkpoint at most this often; 0 after every step.
+        evaluate_epochs: validate every so many epochs, and at the end.
+
+    Raises:
+        InputError: for numbers out of range.
+    """
+
+    batch_size: int = 128
+    optimizer: OptimizerFactory = field(default_factory=OptimizerSpec)
+    clip_norm: float | None = None
+    accumulate: int = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: str | None = None
+    checkpoint_seconds: float = 30.0
+    evaluate_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.accumulate < 1 or self.evaluate_epochs < 1:
+            raise InputError("batch_size, accumulate and evaluate_epochs must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise InputError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise InputError(f"clip_norm must be positive or None; got {self.clip_norm}")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise InputError(f"precision must be 'no', 'bf16' or 'fp16'; got {self.precision!r}")
+        if self.checkpoint_seconds < 0:
+            raise InputError(f"checkpoint_seconds must not be negative; got {self.checkpoint_seconds}")
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for records."""
+        optimizer = asdict(self.optimizer) if isinstance(self.optimizer, OptimizerSpec) else repr(self.optimizer)
+        return {
+            "batch_size": self.batch_size,
+            "optimizer": optimizer,
+            "clip_norm": self.clip_norm,
+            "accumulate": self.accumulate,
+            "precision": self.precision,
+        }

@@ -1,0 +1,76 @@
+"""What is learned: a model, three sets of examples, a loss and a metric.
+
+Training reads `train_set`, every choice is made on `eval_set`, and `test_set` is read once at the end of an arm.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretorch.training.data import Batch, Examples
+
+
+class Task(ABC):
+    """The contract between the trainer and what is learned.
+
+    Class attributes:
+        name: short, for records and file names.
+        metric: the entry of `metrics` by which models are judged.
+        higher_is_better: its direction.
+    """
+
+    name: str = "task"
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """A freshly initialised model; the trainer seeds the global generators before it calls this."""
+
+    @abstractmethod
+    def train_set(self) -> Examples:
+        """Examples to learn from."""
+
+    @abstractmethod
+    def eval_set(self) -> Examples:
+        """Held-out training examples, on which every choice is made."""
+
+    @abstractmethod
+    def test_set(self) -> Examples:
+        """Examples that choose nothing."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch, reduction: str = "mean") -> Tensor:
+        """The loss: 0-d for `reduction="mean"`, per example (n,) for `"none"`."""
+
+    @abstractmethod
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Metrics by name, as tensors of per-example (or per-token) values; their overall mean is reported."""
+
+    @abstractmethod
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Positional inputs of the model's forward for one example, with a batch dimension of 1."""
+
+    def prepare(self, batch: Batch, *, training: bool, generator: torch.Generator) -> Batch:
+        """Turn stored examples into model inputs (scaling, augmentation); the default changes nothing.
+
+        Args:
+            batch: tensors already on the model's device.
+            training: augment only if True.
+            generator: a CPU generator that depends on (seed, step) alone.
+        """
+        return batch
+
+    def constructor(self) -> tuple[str, dict[str, Any]] | None:
+        """`("package.module:name", kwargs)` that builds the model, for saved artefacts; None if it cannot be named."""
+        return None
+
+    def better(self, first: float, second: float) -> bool:
+        """Whether metric value `first` is strictly better than `second`."""
+        return first > second if self.higher_is_better else first < second
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the task in a record."""
+        return {"task": self.name, "metric": self.metric, "higher_is_better": self.higher_is_better}

@@ -1,0 +1,119 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28x28 grey, ten classes.
+
+Reads the four official IDX files from the folder `fashion_mnist` of the data folder. A tenth of the training images is
+held out for every choice (fixed seed 42). Images stay in memory as uint8 and are scaled batch by batch.
+"""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paretorch.errors import InputError
+from paretorch.training.data import ArrayExamples, Batch, split
+from paretorch.training.models.cnn import SmallCNN
+from paretorch.training.models.mlp import lenet_300_100
+from paretorch.training.supervised import SupervisedTask
+
+MEAN, STD = 0.2860, 0.3530  # of the training pixels after division by 255
+MODELS = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
+
+
+class FashionMNIST(SupervisedTask):
+    """The Fashion-MNIST task.
+
+    Args:
+        data: the data folder, which holds `fashion_mnist/`.
+        model: "lenet-300-100" or "cnn".
+        shift: random translation of training images, in pixels.
+        train_limit: use only the first so many training images (for quick tries).
+
+    Raises:
+        InputError: for a missing or damaged file, an unknown model, or limits out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path | str | None,
+        model: Literal["lenet-300-100", "cnn"] = "lenet-300-100",
+        shift: int = 0,
+        train_limit: int | None = None,
+    ) -> None:
+        if model not in MODELS:
+            raise InputError(f"fashion-mnist has no model {model!r}; choose from {sorted(MODELS)}")
+        if shift < 0:
+            raise InputError(f"shift is a number of pixels, 0 or more; got {shift}")
+        folder = _folder(data)
+        train = _read(folder, "train")
+        rest, held = split(len(train), 0.1)
+        if train_limit is not None:
+            if not 1 <= train_limit <= len(rest):
+                raise InputError(f"train_limit must be between 1 and {len(rest)}; got {train_limit}")
+            rest = rest[:train_limit]
+        super().__init__(
+            MODELS[model],
+            train=train.subset(rest),
+            evaluation=train.subset(held),
+            test=_read(folder, "t10k"),
+            name="fashion-mnist",
+        )
+        self.shift = shift
+
+    def prepare(self, batch: Batch, *, training: bool, generator: torch.Generator) -> Batch:
+        images = batch["inputs"].float().div_(255).sub_(MEAN).div_(STD)
+        if training and self.shift:
+            images = _shifted(images, self.shift, generator)
+        return batch | {"inputs": images}
+
+
+def _shifted(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """Each image (n, 1, h, w) moved by its own random offset of up to `limit` pixels, filled with the edge's value."""
+    count, _, height, width = images.shape
+    offsets = torch.randint(0, 2 * limit + 1, (2, count), generator=generator).to(images.device)
+    padded = torch.nn.functional.pad(images, (limit, limit, limit, limit), mode="replicate")
+    rows = offsets[0, :, None] + torch.arange(height, device=images.device)
+    columns = offsets[1, :, None] + torch.arange(width, device=images.device)
+    which = torch.arange(count, device=images.device)[:, None, None]
+    return padded[which, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _folder(data: Path | str | None) -> Path:
+    remedy = (
+        "download the four files *-images-idx3-ubyte.gz and *-labels-idx1-ubyte.gz of zalandoresearch/fashion-mnist "
+        "into <data>/fashion_mnist and pass --data <data> or set PARETORCH_DATA"
+    )
+    if data is None:
+        raise InputError(f"fashion-mnist needs its data folder and none was given: {remedy}")
+    folder = Path(data) / "fashion_mnist"
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: {remedy}")
+    return folder
+
+
+def _read(folder: Path, part: str) -> ArrayExamples:
+    images = _idx(folder / f"{part}-images-idx3-ubyte.gz", magic=2051)
+    labels = _idx(folder / f"{part}-labels-idx1-ubyte.gz", magic=2049)
+    if len(images) != len(labels):
+        raise InputError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; download both files again")
+    return ArrayExamples(inputs=images.unsqueeze(1), targets=labels.long())
+
+
+def _idx(path: Path, *, magic: int) -> Tensor:
+    """The uint8 array of an IDX file: magic number, sizes (big-endian int32), then the bytes."""
+    if not path.exists():
+        raise InputError(f"{path} is missing; the folder must hold the four official .gz files")
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} is not a readable gzip file ({error}); download it again") from error
+    dimensions = magic & 255
+    header = 4 * (1 + dimensions)
+    found, *sizes = struct.unpack(f">{1 + dimensions}i", content[:header]) if len(content) >= header else (None,)
+    if found != magic or len(content) - header != int(np.prod(sizes)):
+        raise InputError(f"{path} is not the right IDX file (magic {found}, expected {magic}); download it again")
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes).copy())

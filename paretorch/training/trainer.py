@@ -1,0 +1,209 @@
+"""The one trainer: step-indexed, deterministic given a seed, resumable at any step; it knows no method by name."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from paretorch.errors import InputError
+from paretorch.methods.method import Method, implements
+from paretorch.training.evaluate import evaluate
+from paretorch.training.interrupt import stop_on_signal
+from paretorch.training.loop import Loop
+from paretorch.training.progress import progress
+from paretorch.training.run import RunDirectory
+from paretorch.training.sampler import ShuffledEpochs
+from paretorch.training.seeding import seed_global, stream_seed
+from paretorch.training.settings import TrainSettings
+from paretorch.training.state import TrainingRun
+from paretorch.training.task import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseResult:
+    """What a phase leaves behind.
+
+    Attributes:
+        phase: its name.
+        steps, samples: optimizer steps and training examples.
+        epochs: passes over the training set, possibly fractional.
+        seconds: training time without evaluation and checkpoints, summed over resumptions.
+        validation: metrics on the evaluation set after `finish`.
+        curve: points with step, epoch, lr, train_loss, validation (None between evaluations), seconds.
+        optimizer_state: of the main optimizer, for a next phase that keeps it.
+    """
+
+    phase: str
+    steps: int
+    samples: int
+    epochs: float
+    seconds: float
+    validation: dict[str, float]
+    curve: list[dict[str, Any]]
+    optimizer_state: dict[str, Any]
+
+
+class Trainer:
+    """Trains phases of a task.
+
+    Args:
+        task: what is learned.
+        settings: how.
+        seed: of initialisation, order, augmentation and dropout.
+        directory: where checkpoints go; None keeps nothing on disk.
+
+    Raises:
+        InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainSettings | None = None,
+        *,
+        seed: int = 0,
+        directory: RunDirectory | None = None,
+    ) -> None:
+        self.task, self.settings, self.seed, self.directory = task, settings or TrainSettings(), seed, directory
+        self.train_set, self.eval_set = task.train_set(), task.eval_set()
+        self.accelerator = _accelerator(self.settings)
+        size, world = self.settings.batch_size, self.accelerator.num_processes
+        if size % (world * self.settings.accumulate):
+            raise InputError(
+                f"batch_size={size} must be divisible by {world} processes x accumulate={self.settings.accumulate}"
+            )
+        self.steps_per_epoch = ShuffledEpochs(len(self.train_set), batch_size=size, seed=seed).steps_per_epoch
+
+    def model(self) -> nn.Module:
+        """A fresh model of the task, initialised from the seed."""
+        seed_global(self.seed, "init")
+        return self.task.model()
+
+    def num_steps(self, epochs: float) -> int:
+        """Optimizer steps of `epochs` passes.
+
+        Raises:
+            InputError: if `epochs` is negative.
+        """
+        if epochs < 0:
+            raise InputError(f"epochs must not be negative; got {epochs}")
+        return round(epochs * self.steps_per_epoch)
+
+    def evaluate(self, model: nn.Module, examples: Any = None) -> dict[str, float]:
+        """Metrics of `model` on `examples`, by default the evaluation set."""
+        model.to(self.accelerator.device)
+        return evaluate(
+            self.task,
+            model,
+            self.eval_set if examples is None else examples,
+            device=self.accelerator.device,
+            autocast=self.accelerator.autocast(),
+        )
+
+    def fit(
+        self,
+        model: nn.Module,
+        *,
+        phase: str,
+        num_steps: int,
+        schedule: Callable[[int], float] | None = None,
+        methods: Sequence[Method] = (),
+        optimizer_state: dict[str, Any] | None = None,
+    ) -> PhaseResult:
+        """Train `model` in place for `num_steps` optimizer steps.
+
+        Args:
+            model: changed in place; methods may change its shapes.
+            phase: names the checkpoint and the random streams; unique within a run.
+            num_steps: may be 0.
+            schedule: learning rate of the main optimizer as a function of the step; None keeps the optimizer's own.
+                A parameter group's `lr_scale` (default 1) multiplies it.
+            methods: in the order in which their hooks run.
+            optimizer_state: of an earlier phase, to go on with instead of a fresh optimizer.
+
+        Raises:
+            NotFiniteError: on a NaN or infinite loss or penalty; the state before that step is saved.
+            KeyboardInterrupt: after SIGINT or SIGTERM, with the state saved.
+            InputError: for methods that cannot work together, or a checkpoint that does not fit.
+        """
+        _check_methods(methods, self.settings)
+        run = self._start(model, phase, num_steps, methods, optimizer_state)
+        loop = Loop(self, run, phase=phase, schedule=schedule)
+        with ExitStack() as stack:
+            stack.enter_context(torch.backends.cudnn.flags(deterministic=True, benchmark=False))
+            loop.resume()
+            run.wrap()
+            stop = stack.enter_context(stop_on_signal())
+            advance = stack.enter_context(progress(f"{phase} (seed {self.seed})", num_steps))
+            loop.train(stop, advance)
+        for method in methods:
+            method.finish(run)
+        model.eval()
+        return PhaseResult(
+            phase=phase,
+            steps=num_steps,
+            samples=num_steps * self.settings.batch_size,
+            epochs=num_steps / self.steps_per_epoch,
+            seconds=loop.seconds,
+            validation=self.evaluate(model),
+            curve=loop.curve,
+            optimizer_state=run.optimizer.state_dict(),
+        )
+
+    def _start(
+        self,
+        model: nn.Module,
+        phase: str,
+        num_steps: int,
+        methods: Sequence[Method],
+        optimizer_state: dict[str, Any] | None,
+    ) -> TrainingRun:
+        model.to(self.accelerator.device).train()
+        optimizer = self.settings.optimizer(model.parameters())
+        if optimizer_state is not None:
+            optimizer.load_state_dict(optimizer_state)
+        run = TrainingRun(
+            self.accelerator,
+            self.task,
+            model,
+            optimizer,
+            methods=methods,
+            clip_norm=self.settings.clip_norm,
+            seed=stream_seed(self.seed, phase),
+        )
+        run.num_steps, run.steps_per_epoch = num_steps, self.steps_per_epoch
+        run.sampler = ShuffledEpochs(len(self.train_set), batch_size=self.settings.batch_size, seed=run.seed)
+        seed_global(run.seed, "start")
+        for method in methods:
+            method.start(run)
+        for method in methods:
+            method.data(run)
+        return run
+
+
+def _check_methods(methods: Sequence[Method], settings: TrainSettings) -> None:
+    names = [method.name for method in methods]
+    if len(set(names)) != len(names):
+        raise InputError(f"two methods of one phase share a name: {names}; give each its own `name`")
+    owners = [method.name for method in methods if implements(method, "training_step")]
+    if len(owners) > 1:
+        raise InputError(f"at most one method may own the training step; {owners} all do")
+    if owners and settings.accumulate > 1:
+        raise InputError(f"{owners[0]!r} owns the training step and sees whole batches; set accumulate to 1")
+
+
+def _accelerator(settings: TrainSettings) -> "Accelerator":
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != settings.precision:
+        AcceleratorState._reset_state()
+    if settings.device == "cpu" and PartialState._shared_state and PartialState().device.type != "cpu":
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=settings.precision, cpu=settings.device == "cpu")
