@@ -25,6 +25,9 @@ def generator(seed: int, *labels: int | str) -> torch.Generator:
 def seed_global(seed: int, *labels: int | str) -> None:
     """Put the global generators of torch (all devices), numpy and `random` at the start of the named stream."""
     value = stream_seed(seed, *labels)
-    torch.manual_seed(value)
+    if torch.accelerator.is_available():
+        torch.manual_seed(value)
+    else:  # torch.manual_seed would record a stack trace for every absent device, at every step
+        torch.default_generator.manual_seed(value)
     np.random.seed(value % 2**32)  # a user's dataset may draw from the global generator
     random.seed(value)
