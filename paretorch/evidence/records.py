@@ -60,7 +60,8 @@ class RunRecord:
         validation: the same on validation data, the only number anything may be chosen by.
         cost: `Cost.to_dict()` of `paretorch.measurement.cost`; {} when nothing was measured.
         curves: one dict per evaluation: step, epoch, lr, train_loss, validation, seconds (each may be missing).
-        phases: one dict per finished phase of the pipeline, in order, with at least "phase", its name.
+        phases: one dict per finished phase of the pipeline, in order, with at least "phase", its name. What the
+            verdict and the report read in them is listed in `quantities`.
         env: where it ran: versions, processor, number of threads.
         command: the command that repeats this run.
         recipe_hash: hash of the recipe that was run.
@@ -207,7 +208,7 @@ def _type_problem(name: str, value: Any) -> str | None:
         expected = " or ".join("None" if t is type(None) else t.__name__ for t in allowed)
         return f"{name} must be {expected}, got {type(value).__name__} {value!r}"
     inner = _ITEM_TYPES.get(name)
-    if inner is not None and not all(isinstance(item, inner) for item in value):
+    if inner is not None and isinstance(value, list) and not all(isinstance(item, inner) for item in value):
         return f"{name} must be a list of {inner.__name__}, got {value!r}"
     return None
 

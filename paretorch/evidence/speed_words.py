@@ -1,0 +1,69 @@
+"""Sentences about speed: measured time only. Counted multiply-accumulates get a sentence that calls them theoretical.
+
+A masked model multiplies by its zeros like by any other number, so the expected finding is "did not change"; the
+sentence says so from the measured ratio, with its interval, and "not certified" where the machine was noisy.
+"""
+
+from collections.abc import Sequence
+
+from paretorch.evidence.arms import Arm
+from paretorch.evidence.quantities import RESOLUTION, MeasuredSpeed, cost_field, measured_speeds
+from paretorch.evidence.words import listing, percent, plural, ratio
+
+
+def speed_sentences(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]:
+    """One sentence per batch size; one that says nothing was measured when nothing was."""
+    if not compressed:
+        return []
+    by_batch: dict[int, list[tuple[Arm, MeasuredSpeed]]] = {}
+    for arm in compressed:
+        for speed in measured_speeds(arm, baseline):
+            by_batch.setdefault(speed.batch, []).append((arm, speed))
+    if not by_batch:
+        return ["Latency was not measured against the dense model, so nothing is said about speed."]
+    return [_sentence(batch, found) for batch, found in sorted(by_batch.items())]
+
+
+def macs_sentence(compressed: Sequence[Arm]) -> list[str]:
+    """The largest reduction in counted multiply-accumulates, called theoretical; [] when not counted."""
+    reductions = []
+    for arm in compressed:
+        dense = arm.interval(lambda run: cost_field(run, "macs_dense"))
+        nonzero = arm.interval(lambda run: cost_field(run, "macs_nonzero"))
+        if dense is not None and nonzero is not None and nonzero.mean > 0:
+            reductions.append((dense.mean / nonzero.mean, arm.label))
+    if not reductions:
+        return []
+    best, label = max(reductions)
+    return [
+        f"Theoretical only: counting the multiply-accumulates with non-zero weights gives up to {best:.1f} times fewer "
+        f"({label}); this is a count, and dense kernels do not skip zeros, so no time follows from it."
+    ]
+
+
+def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
+    speeds = [speed for _, speed in found]
+    changed = [f"{arm.label}: {ratio(speed.interval)}" for arm, speed in found if speed.changed]
+    within = f"1 ± {percent(RESOLUTION)}"
+    parts = [f"At batch size {batch} the measured speed-up over the dense model (dense time / this time) is"]
+    parts[0] += f" {_span(speeds)}"
+    if changed:
+        parts.append(f"the interval lies outside {within} for {listing(changed)}")
+    elif any(speed.interval.low is None for speed in speeds):
+        parts.append("some of these ratios come without an interval, so no change can be claimed")
+    elif all(speed.interval.contains(1.0) for speed in speeds):
+        parts.append("every interval contains 1: the latency did not change measurably")
+    else:
+        parts.append(f"every interval contains 1 or reaches into {within}: the latency did not change measurably")
+    if noisy := [speed for speed in speeds if not speed.certified]:
+        reasons = list(dict.fromkeys(speed.reason or "" for speed in noisy))
+        more = f", and {plural(len(reasons) - 1, 'other reason')}" if len(reasons) > 1 else ""
+        parts.append(f"not certified for {len(noisy)} of {plural(len(speeds), 'arm')} ({reasons[0]}{more})")
+    return f"{'; '.join(parts)}."
+
+
+def _span(speeds: Sequence[MeasuredSpeed]) -> str:
+    if len(speeds) == 1:
+        return ratio(speeds[0].interval)
+    means = [speed.interval.mean for speed in speeds]
+    return f"between {min(means):.3f} and {max(means):.3f} over {plural(len(means), 'arm')}"
