@@ -12,7 +12,7 @@ _PUBLIC = {
     "Cost": "paretorch.measurement.cost",
     "Front": "paretorch.evidence.front",
     "IMP": "paretorch.pipelines.imp",
-    "MaskEnforcement": "paretorch.methods.sparsity.masks",
+    "MaskEnforcement": "paretorch.methods.sparsity.enforcement",
     "Masks": "paretorch.methods.sparsity.masks",
     "Method": "paretorch.methods.method",
     "SupervisedTask": "paretorch.training.supervised",

@@ -102,7 +102,7 @@ class DenseTable(_Strict):
 class ArmTable(_Strict):
     """One point of an `[[arm]]` grid."""
 
-    sparsity: Sparsity
+    sparsity: Sparsity | None = None
     epochs: NotNegative | None = None
     minutes: NotNegative | None = None
     cycles: Annotated[int, Field(ge=1)] = 1
@@ -123,12 +123,14 @@ class ArmTable(_Strict):
             raise InputError("an arm has either `lr` or `tune_lr`")
         schedule = self.schedule.upper()
         budget = {"epochs": self.epochs} if self.epochs is not None else {"minutes": self.minutes}
-        factors: dict[str, Any] = {"method": "IMP", "schedule": schedule, "sparsity": self.sparsity, **budget}
-        factors |= {"cycles": self.cycles}
+        factors: dict[str, Any] = {"method": "IMP", "schedule": schedule, **budget, "cycles": self.cycles}
+        if self.sparsity is not None:
+            factors["sparsity"] = self.sparsity
         if self.allocation != "global" or self.layer_sparsity:
             factors["allocation"] = "custom" if self.layer_sparsity else self.allocation
         amount = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.minutes} minutes"
-        label = f"IMP {schedule}{' tuned' if self.tune_lr else ''} {self.sparsity:.4g} {amount}"
+        goal = "per layer" if self.sparsity is None else f"{self.sparsity * 100:.4g} %"
+        label = f"IMP {schedule}{' tuned' if self.tune_lr else ''} {goal} {amount}"
         label += f" {self.cycles} cycles" if self.cycles > 1 else ""
         label += f" {factors['allocation']}" if "allocation" in factors else ""
         imp = IMP(
@@ -150,7 +152,7 @@ class ArmTable(_Strict):
         identity = json.dumps(self.model_dump(), sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return Arm(
-            id=f"imp-{schedule.lower()}-{self.sparsity:g}-{digest}",
+            id=f"imp-{schedule.lower()}-{digest}",
             label=label,
             factors=factors,
             imp=imp,

@@ -7,7 +7,7 @@ Frankle and Carbin 2020; Zimmer, Spiegel and Pokutta, "How I learned to stop wor
 
 import copy
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -21,7 +21,8 @@ from paretorch.methods.schedules import (
     check_finetune_baseline,
     retraining_schedule,
 )
-from paretorch.methods.sparsity.masks import MaskEnforcement, Masks
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.prunable import prunable_parameters
 from paretorch.methods.sparsity.selection import cumulative_counts
 from paretorch.pipelines.phases import Phase, train_phase
@@ -64,7 +65,8 @@ class IMP:
     """Prune to `sparsity` and retrain within a budget.
 
     Args:
-        sparsity: fraction of the prunable weights removed at the end, in [0, 1).
+        sparsity: fraction of the prunable weights removed at the end, in [0, 1); None if `selection.allocation` gives a
+            sparsity per layer.
         epochs: total retraining epochs over all cycles, or None if `minutes` is given.
         minutes: total retraining time; turned into steps once, by timing a few on this machine, so that a resumed run
             keeps the same number.
@@ -76,7 +78,7 @@ class IMP:
         InputError: for numbers out of range, an unknown schedule, or both or neither of `epochs` and `minutes`.
     """
 
-    sparsity: float
+    sparsity: float | None
     epochs: float | None = None
     minutes: float | None = None
     cycles: int = 1
@@ -84,7 +86,9 @@ class IMP:
     retraining: Retraining = field(default_factory=Retraining)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
+        if (self.sparsity is None) == isinstance(self.selection.allocation, str):
+            raise InputError("give a sparsity, or sparsities per layer as selection.allocation, and not both")
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise InputError(
                 f"sparsity is the fraction of weights removed, in [0, 1); got {self.sparsity}. For 90 % pass 0.9"
             )
@@ -117,23 +121,20 @@ class IMP:
             check_finetune_baseline(dense)
         model.to(trainer.accelerator.device)
         total_steps = self._total_steps(trainer, model)
-        parameters = prunable_parameters(model, include=self.selection.include, exclude=self.selection.exclude)
-        num_weights = sum(p.numel() for p in parameters.values())
-        counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
         optimizer_state: dict[str, Any] | None = None
-        for cycle, count in enumerate(counts):
+        for cycle, selection in enumerate(self._selections(model)):
             steps = total_steps // self.cycles + (total_steps % self.cycles if cycle == self.cycles - 1 else 0)
             step = PruningStep(
                 trainer,
                 model,
                 name=f"prune-{cycle}",
-                selection=self.selection,
+                selection=selection,
                 norm_scope=self.retraining.norm_scope,
                 reestimate_batches=self.retraining.reestimate_batches,
             )
-            masks, pruned = step.prune(masks, count / num_weights)
+            masks, pruned = step.prune(masks)
             schedule = self._schedule(steps, dense, pruned["d1"])
             retrained, state = train_phase(
                 trainer,
@@ -147,6 +148,21 @@ class IMP:
             entries += [pruned, retrained]
         assert masks is not None
         return IMPResult(model=model, masks=masks, entries=entries)
+
+    def _selections(self, model: nn.Module) -> list[Selection]:
+        """What each cycle selects: cumulative sparsities whose integer counts end exactly at the target."""
+        selection = self.selection
+        if self.sparsity is None:
+            assert not isinstance(selection.allocation, str)
+            return [
+                replace(selection, allocation={name: 1 - (1 - s) ** (j / self.cycles) for name, s in layers.items()})
+                for layers in [selection.allocation]
+                for j in range(1, self.cycles + 1)
+            ]
+        parameters = prunable_parameters(model, include=selection.include, exclude=selection.exclude)
+        num_weights = sum(p.numel() for p in parameters.values())
+        counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
+        return [replace(selection, sparsity=count / num_weights) for count in counts]
 
     def _schedule(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
         kind = self.retraining.schedule.upper()

@@ -27,12 +27,14 @@ class Selection:
 
     Args:
         allocation: "global", "uniform", "uniform+", "erk", "lamp", "random", or sparsities by name pattern.
+        sparsity: of one pruning step, cumulative; a pipeline sets it.
         include, exclude: name patterns of prunable parameters; None is all, and none.
     """
 
     allocation: str | Mapping[str, float] = "global"
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
+    sparsity: float | None = None
 
 
 class PruningStep:
@@ -57,12 +59,12 @@ class PruningStep:
         self.trainer, self.model, self.name = trainer, model, name
         self.selection, self.norm_scope, self.reestimate_batches = selection, norm_scope, reestimate_batches
 
-    def prune(self, previous: Masks | None, sparsity: float) -> tuple[Masks, dict[str, Any]]:
-        """Zero the smallest weights up to the cumulative `sparsity`; the masks and the ledger entry."""
+    def prune(self, previous: Masks | None) -> tuple[Masks, dict[str, Any]]:
+        """Zero the selected weights; the masks, which extend `previous`, and the ledger entry."""
         selection, scope = self.selection, self.norm_scope
         masks = magnitude_masks(
             self.model,
-            sparsity=sparsity,
+            sparsity=selection.sparsity,
             allocation=selection.allocation,
             include=selection.include,
             exclude=selection.exclude,

@@ -3,6 +3,7 @@
 Layout of the output folder: `recipe.toml`, `runs/dense-s0/`, `runs/<arm>-s0/`, ..., `report.html`.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from paretorch.methods.schedules import Schedule
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.dense import DenseResult, train_dense
 from paretorch.pipelines.imp import IMP
-from paretorch.pipelines.pricing import LatencyBook, price
+from paretorch.pipelines.pricing import compare_latency, price
 from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import TrainSettings
@@ -76,6 +77,23 @@ class Sweep:
     recipe_hash: str
     command: str
 
+    def plan(self) -> list[str]:
+        """What `run` would do, in words: phases and optimizer steps, without training anything."""
+        trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
+        dense = trainer.num_steps(self.dense_epochs)
+        lines = [f"{len(self.seeds)} seeds x (1 dense model + {len(self.arms)} arms), task {self.task.name}"]
+        lines.append(f"dense: {self.dense_epochs:g} epochs = {dense} steps of {self.settings.batch_size} examples")
+        total = dense
+        for arm in self.arms:
+            trials = max(1, len(arm.rates))
+            if arm.imp.epochs is None:
+                lines.append(f"{arm.label}: {arm.imp.minutes:g} minutes x {trials} rates")
+                continue
+            steps = trainer.num_steps(arm.imp.epochs)
+            total += steps * trials
+            lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {steps} steps x {trials} rates")
+        return [*lines, f"in all: {total * len(self.seeds)} optimizer steps, not counting arms given in minutes"]
+
     def run(self, out: Path, *, resume: bool = False) -> list[RunRecord]:
         """Run, or finish, everything; one record per run, in order.
 
@@ -83,40 +101,32 @@ class Sweep:
             InputError: if `out` holds another sweep, or one without `resume`; or as the runs themselves raise.
         """
         with RunDirectory(out, recipe=self.recipe, resume=resume):
-            book = LatencyBook(self.task.example_inputs())
             records: list[RunRecord] = []
             for position, seed in enumerate(self.seeds):
                 logger.info("seed %d (%d of %d)", seed, position + 1, len(self.seeds))
-                records += self._run_seed(out, seed, book)
+                records += self._run_seed(out, seed, timed=position == 0)
             return records
 
-    def _run_seed(self, out: Path, seed: int, book: LatencyBook) -> Iterator[RunRecord]:
+    def _run_seed(self, out: Path, seed: int, *, timed: bool) -> Iterator[RunRecord]:
         with self._directory(out, f"dense-s{seed}") as directory:
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
             schedule = self.dense_schedule(trainer.num_steps(self.dense_epochs))
             dense = train_dense(trainer, schedule)
-            weights = {name: tensor.clone() for name, tensor in dense.model.state_dict().items()}
-            yield self._finish(directory, trainer, dense.model, [dense.entry], book)
+            yield self._finish(directory, trainer, dense.model, [dense.entry], timed=timed)
         for arm in self.arms:
-            yield self._run_arm(out, arm, seed, dense, weights, book)
+            yield self._run_arm(out, arm, seed, dense, timed=timed)
             logger.info("  %s", arm.label)
 
-    def _run_arm(
-        self, out: Path, arm: Arm, seed: int, dense: DenseResult, weights: dict[str, Any], book: LatencyBook
-    ) -> RunRecord:
+    def _run_arm(self, out: Path, arm: Arm, seed: int, dense: DenseResult, *, timed: bool) -> RunRecord:
         with self._directory(out, f"{arm.id}-s{seed}") as directory:
             if (directory.path / FILE_NAME).exists():
                 return load_record(directory.path / FILE_NAME)
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
-
-            def fresh() -> nn.Module:
-                model = trainer.model()
-                model.load_state_dict(weights)
-                return model
-
-            result, trials = tuned(arm.imp, arm.rates, trainer, fresh, dense=dense.schedule)
+            result, trials = tuned(arm.imp, arm.rates, trainer, dense)
             entries = [dense.entry, *trials, *result.entries]
-            return self._finish(directory, trainer, result.model, entries, book, arm=arm, masks=result.masks)
+            if timed:
+                entries.append(compare_latency(_on_cpu(dense.model), _on_cpu(result.model), self.task.example_inputs()))
+            return self._finish(directory, trainer, result.model, entries, timed=timed, arm=arm, masks=result.masks)
 
     def _directory(self, out: Path, name: str) -> RunDirectory:
         return RunDirectory(out / "runs" / name, recipe=self.recipe, resume=True)
@@ -127,8 +137,8 @@ class Sweep:
         trainer: Trainer,
         model: nn.Module,
         entries: list[dict[str, Any]],
-        book: LatencyBook,
         *,
+        timed: bool,
         arm: Arm | None = None,
         masks: Masks | None = None,
     ) -> RunRecord:
@@ -145,8 +155,8 @@ class Sweep:
             metric=task.metric,
             higher_is_better=task.higher_is_better,
             quality=trainer.evaluate(model, task.test_set())[task.metric],
-            validation=entries[-1]["validation"],
-            cost=price(model, entries, book.latency(arm.id if arm else "dense", model), task.example_inputs()),
+            validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
+            cost=price(_on_cpu(model), entries, task.example_inputs(), latency=timed).to_dict(),
             curves=_joined_curves(entries),
             phases=[{key: value for key, value in entry.items() if key != "curve"} for entry in entries],
             env=environment(),
@@ -171,12 +181,18 @@ class Sweep:
         return []
 
 
+def _on_cpu(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, copied if it lives on an accelerator."""
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return model.eval() if on_cpu else copy.deepcopy(model).cpu().eval()
+
+
 def _joined_curves(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The curves of consecutive phases on one axis of steps, epochs and seconds."""
     joined: list[dict[str, Any]] = []
     start = {"step": 0, "epoch": 0.0, "seconds": 0.0}
     for entry in entries:
-        if "curve" not in entry or entry.get("kind") == "trial":
+        if "curve" not in entry:
             continue
         for point in entry["curve"]:
             joined.append({**point, "phase": entry["phase"], **{key: point[key] + start[key] for key in start}})

@@ -3,13 +3,12 @@
 A comparison is only fair if every arm may be tuned at a known cost: each rate is a full prune-retrain run.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
-from paretorch.methods.schedules import DenseSchedule
+from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.imp import IMP, IMPResult
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
@@ -19,9 +18,7 @@ def tuned(
     imp: IMP,
     rates: Sequence[float],
     trainer: Trainer,
-    fresh: Callable[[], nn.Module],
-    *,
-    dense: DenseSchedule,
+    dense: DenseResult,
 ) -> tuple[IMPResult, list[dict[str, Any]]]:
     """Run `imp` once per rate and keep the best on validation; the first wins a tie.
 
@@ -29,14 +26,13 @@ def tuned(
         imp: with no rates it is run as it is.
         rates: learning rates for `imp.retraining.lr`.
         trainer: each trial gets its own folder below `trials/` in the trainer's directory.
-        fresh: the dense model, a new copy at every call.
-        dense: its learning rates.
+        dense: the model to prune, which is left as it is, and its learning rates.
 
     Returns:
         The chosen result, and one ledger entry per trial that was not chosen.
     """
     if not rates:
-        return imp.run(trainer, fresh(), dense=dense), []
+        return imp.run(trainer, copy.deepcopy(dense.model), dense=dense.schedule), []
     best: tuple[float, IMPResult] | None = None
     entries: list[tuple[float, dict[str, Any]]] = []
     for rate in rates:
@@ -45,7 +41,7 @@ def tuned(
             trainer.task, trainer.settings, seed=trainer.seed, directory=_folder(trainer.directory, rate)
         )
         try:
-            result = trial.run(with_directory, fresh(), dense=dense)
+            result = trial.run(with_directory, copy.deepcopy(dense.model), dense=dense.schedule)
         finally:
             if with_directory.directory is not None:
                 with_directory.directory.close()

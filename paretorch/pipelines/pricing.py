@@ -1,0 +1,56 @@
+"""What a compressed model costs: exact counts, training summed over phases, latency measured beside the dense model.
+
+Latency is timed for the first seed of every arm, interleaved with the dense model in one process, because two separate
+timings on one machine drift apart by more than most effects.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretorch.measurement.cost import Cost
+from paretorch.measurement.interleaved import interleaved, ratio
+from paretorch.measurement.measure import measure
+
+BATCH_SIZES = (1, 64)
+ROUNDS = 9
+SECONDS_PER_ROUND = 0.02
+
+
+def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[Tensor, ...], *, latency: bool) -> Cost:
+    """Size and MACs of `model`, with the samples, steps and seconds of all `entries` that trained something.
+
+    Args:
+        model: on the CPU.
+        entries: ledger lines of all phases, dense training and discarded trials included.
+        inputs: of one example.
+        latency: also time the model.
+    """
+    cost = measure(model, inputs, batch_sizes=BATCH_SIZES, seconds=0.1, latency=latency)
+    trained = [entry for entry in entries if "samples" in entry]
+    return replace(
+        cost,
+        samples=sum(entry["samples"] for entry in trained),
+        steps=sum(entry["steps"] for entry in trained),
+        seconds=sum(entry["seconds"] for entry in trained),
+    )
+
+
+def compare_latency(dense: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+    """A ledger line with the measured speed-ups of `model` over `dense`, eager and on one thread, per batch size."""
+    found = []
+    for batch in BATCH_SIZES:
+        repeated = tuple(tensor.expand(batch, *tensor.shape[1:]).contiguous() for tensor in inputs)
+        with torch.inference_mode():
+            timings = interleaved(
+                {"dense": partial(dense, *repeated), "model": partial(model, *repeated)},
+                rounds=ROUNDS,
+                min_seconds=SECONDS_PER_ROUND,
+                threads=1,
+            )
+        found.append({"batch": batch, **asdict(ratio(timings["dense"], timings["model"]))})
+    return {"phase": "measure", "kind": "measure", "speedups": found}
