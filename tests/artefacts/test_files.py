@@ -179,26 +179,26 @@ def test_kill_9_at_a_random_moment_leaves_the_old_or_the_new_content_never_half(
             write_bytes(sys.argv[1], bytes([i % 251]) * 3_000_000)
     """
     target = tmp_path / "t"
-    seen, leftovers = set(), 0
-    for attempt in range(8):
+    leftovers = 0
+    for attempt in range(60):
         target.unlink(missing_ok=True)
         writer = subprocess.Popen(python(code, target))
         try:
             deadline = time.monotonic() + 30
             while not target.exists() and time.monotonic() < deadline:
                 time.sleep(0.001)
-            time.sleep(0.0037 * (attempt + 1))
+            time.sleep(0.0037 * (attempt % 8))
         finally:
             writer.kill()
             writer.wait()
         content = target.read_bytes()
         assert len(content) == 3_000_000
         assert content == content[:1] * 3_000_000
-        seen.add(content[0])
         leftovers += len(remove_partial(tmp_path))
         assert names(tmp_path) == ["t"]
-    assert len(seen) > 1, "every kill came at the same moment; the test proves nothing"
-    assert leftovers > 0, "no kill came in the middle of a write; the test proves nothing"
+        if attempt >= 5 and leftovers >= 2:
+            return
+    pytest.fail(f"only {leftovers} of 60 kills came in the middle of a write; the test proves nothing")
 
 
 def test_remove_partial_takes_only_what_killed_writes_left(tmp_path: Path) -> None:
