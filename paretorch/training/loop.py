@@ -213,7 +213,7 @@ class Loop:
             "num_steps": self.run.num_steps,
             "settings": self.trainer.settings.describe(),
             "machine": {
-                "torch": torch.__version__,
+                "torch": str(torch.__version__),
                 "threads": torch.get_num_threads(),
                 "processes": self.trainer.accelerator.num_processes,
                 "device": self.run.device.type,
