@@ -44,7 +44,7 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
     sentences = [
         *_against_dense(arms, compressed, baseline),
         *_tally(pairs),
-        *[_comparison(arm, reference) for arm, reference in pairs],
+        *comparisons(arms),
         *([] if pairs or baseline is not None else [_level(arm) for arm in compressed]),
         *_training_cost(compressed, baseline),
         *speed_sentences(compressed, baseline),
@@ -73,6 +73,12 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
         reference = next((arm for arm in competitors if arm.group.get(name) in _REFERENCES), competitors[0])
         pairs += [(arm, reference) for arm in competitors if arm is not reference]
     return pairs
+
+
+def comparisons(arms: Sequence[Arm]) -> list[str]:
+    """One sentence per pair of `contrasts`, with both the level and the paired difference."""
+    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
+    return [_comparison(arm, reference) for arm, reference in contrasts(compressed)]
 
 
 def claim(interval: Interval | None) -> str:

@@ -58,7 +58,7 @@ class Metric:
     def signed(self, interval: Interval) -> str:
         """'+6.1 (4.0 to 8.2)'; with one seed '+6.1'."""
         mean = f"{interval.mean * self.factor:+.{_DIGITS}f}" if self.is_fraction else f"{interval.mean:+.3g}"
-        return mean if interval.low is None else f"{mean} ({self.ends(interval)})"
+        return minus(mean) if interval.low is None else f"{minus(mean)} ({self.ends(interval)})"
 
     def ends(self, interval: Interval) -> str:
         """'4.0 to 8.2'."""
@@ -87,6 +87,11 @@ def minus(text: str) -> str:
 def percent(fraction: float) -> str:
     """'90 %', '99.5 %'."""
     return f"{fraction * 100:.4g} %"
+
+
+def grouped(value: float) -> str:
+    """Thousands apart by a narrow no-break space: 1 234 567."""
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def ratio(interval: Interval) -> str:

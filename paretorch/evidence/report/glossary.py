@@ -1,0 +1,35 @@
+"""Short explanations of the words that appear in a report, for a reader who meets them for the first time."""
+
+from collections.abc import Sequence
+
+from paretorch.evidence.arms import Arm
+
+_ALWAYS = {
+    "sparsity": "Fraction of the prunable weights that are exactly zero. 90 % sparsity keeps one weight in ten.",
+    "±": "Half of the 95 % confidence interval of the mean over seeds (Student's t).",
+    "low-n": "Fewer than five seeds: trust the direction more than the size.",
+    "paired": "Two arms are compared seed by seed: same initial weights, same order of the data.",
+    "front": "The points that no other point beats in both cost and quality.",
+    "theoretical": "Counted on paper (multiply-accumulates with non-zero weights). Says nothing about time.",
+    "measured": "Timed on the machine named below, baseline and candidate alternating.",
+    "certified": "The machine was quiet while it was timed. Other times are shown and marked.",
+}
+_SCHEDULES = {
+    "FT": "Fine-tuning: retraining at the last learning rate of dense training, constant.",
+    "LRW": "Learning-rate rewinding: the last part of the dense schedule again, as long as the budget.",
+    "SLR": "Scaled learning-rate restarting: the whole dense schedule squeezed into the budget.",
+    "CLR": "Cyclic: from the initial learning rate down to zero along a cosine.",
+    "LLR": "Linear: from the initial learning rate straight down to zero.",
+    "ALLR": "Adaptive linear: as LLR, from a rate scaled by how much norm pruning removed and how long retraining is.",
+}
+_METHODS = {
+    "IMP": "Iterative magnitude pruning: set the smallest weights to zero, retrain, in one or more cycles.",
+    "dense": "The same network without compression, the baseline.",
+}
+
+
+def terms(arms: Sequence[Arm]) -> dict[str, str]:
+    """Word -> explanation: the general words, and the methods and schedules that these arms use."""
+    used = [str(arm.group.get(name)) for name in ("method", "schedule") for arm in arms]
+    known = _METHODS | _SCHEDULES
+    return {word: known[word] for word in dict.fromkeys(used) if word in known} | _ALWAYS
