@@ -77,3 +77,16 @@ def test_a_weight_that_autograd_follows_can_be_zeroed():
     zero_pruned_(weight, torch.tensor([True, False, True]))
     assert weight.tolist() == [1.0, 0.0, 1.0]
     assert weight._version > version  # a graph that saved the old values notices the change
+
+
+def test_zeroing_a_large_weight_allocates_no_more_than_one_block():
+    weight, mask = torch.ones(1024, 512), torch.zeros(1024, 512, dtype=torch.bool)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
+        zero_pruned_(weight, mask)
+    memory = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    alive = peak = 0
+    for event in sorted(memory, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    assert 0 < peak <= 4 * CPU_BLOCK  # the whole weight takes eight times as much
+    assert not weight.any()
