@@ -35,8 +35,8 @@ def environment() -> dict[str, object]:
         "interop_threads": torch.get_num_interop_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "mkl": bool(torch.backends.mkl.is_available()),  # type: ignore[no-untyped-call]
-        "onednn": bool(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+        "mkl": bool(torch.backends.mkl.is_available()),
+        "onednn": bool(torch.backends.mkldnn.is_available()),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
         "platform": f"{platform.system()} {platform.machine()}",

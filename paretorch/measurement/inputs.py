@@ -124,7 +124,8 @@ def call(model: nn.Module, inputs: Inputs) -> object:
 @contextmanager
 def left_as_found(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients inside; afterwards every module's mode, every buffer (object and value) and
-    torch's random state are what they were, also after an error. Parameters are not written to by a forward pass.
+    torch's random state are what they were, also after an error. Parameters and sparse buffers are not written to by a
+    forward pass, so their values are not watched.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [
@@ -146,5 +147,5 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
             for module, name, buffer, value in buffers:
                 if module._buffers.get(name) is not buffer:
                     module._buffers[name] = buffer
-                if not torch.equal(buffer, value):
+                if buffer.layout == torch.strided and not torch.equal(buffer, value):
                     buffer.copy_(value)

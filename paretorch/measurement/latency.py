@@ -96,10 +96,7 @@ def kernel_path_of(model: nn.Module) -> str:
     """ "scripted", "compiled" (by `torch.compile` or `model.compile()`, whole or in part) or "eager"."""
     if isinstance(model, torch.jit.ScriptModule):
         return "scripted"
-    if any(
-        isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None
-        for module in model.modules()
-    ):
+    if any("_orig_mod" in module._modules or module._compiled_call_impl is not None for module in model.modules()):
         return "compiled"
     return "eager"
 

@@ -19,6 +19,7 @@ operators) is listed as uncounted, never taken for zero.
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,8 +28,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from paretorch.measurement.inputs import ExampleInputs, as_inputs, call, check_model, device_of, left_as_found
 
@@ -84,15 +84,13 @@ def count_macs(model: nn.Module, example_inputs: ExampleInputs) -> MacCount:
     """
     check_model(model)
     inputs = as_inputs(example_inputs).with_batch(1).to(device_of(model))
-    names = {
-        id(module): name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in model.named_modules()
-    }
     counter = _Counter(_storages(model))
     with ExitStack() as stack:
         stack.enter_context(left_as_found(model))
         stack.enter_context(_unfused_attention())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_followed(names, counter.stack))
+        if "torch._dynamo" in sys.modules:  # else nothing can be compiled, and loading it takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_followed(model, counter.stack))
         stack.enter_context(counter)
         call(model, inputs)
     per_layer = {
@@ -169,11 +167,16 @@ _NO_ARITHMETIC = frozenset({"_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "_c
 _PLAIN_NAMESPACES = frozenset({"aten", "prim", "prims", "profiler", "c10d", "_c10d_functional"})
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+def entries_kept(weight: Tensor) -> int:
+    """Nonzeros of a weight; all entries where a wrapper (quantised weights) hides them."""
+    return weight.numel() if is_traceable_wrapper_subclass(weight) else int(torch.count_nonzero(weight))
+
+
+class _Counter(TorchDispatchMode):
     """Adds up MACs by layer while active; `stack` names the modules whose forward is running."""
 
     def __init__(self, weights: set[int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.weights = weights
         self.stack: list[tuple[str, nn.Module]] = []
         self.dense: Counter[str] = Counter()
@@ -207,7 +210,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not weights and self.stack and isinstance(self.stack[-1][1], nn.Linear):
             weights = operands[-1:]  # a weight computed on the fly: torch.nn.utils.prune, parametrizations, autocast
         entries = sum(weight.numel() for weight in weights)
-        kept = sum(int(torch.count_nonzero(weight)) for weight in weights)
+        kept = sum(entries_kept(weight) for weight in weights)
         self.dense[layer] += macs
         self.nonzero[layer] += macs * kept // entries if entries else macs
         self.calls[layer] += 1
@@ -241,15 +244,20 @@ def _unfused_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _followed(names: dict[int, str], stack: list[tuple[str, nn.Module]]) -> Iterator[None]:
-    """Keep `stack` at the modules whose forward is running, without touching any module's own hooks."""
-
-    def enter(module: nn.Module, _args: Any) -> None:
-        enclosing = stack[-1][0] if stack else ""
-        stack.append((names.get(id(module), enclosing), module))
+def _followed(model: nn.Module, stack: list[tuple[str, nn.Module]]) -> Iterator[None]:
+    """Keep `stack` at the modules whose forward is running, by hooks that are gone afterwards."""
 
     def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
         stack.pop()
 
-    with register_module_forward_pre_hook(enter), register_module_forward_hook(leave):
+    with ExitStack() as handles:
+        for full_name, module in model.named_modules():
+            entry = (full_name.replace("_orig_mod.", "").removesuffix("_orig_mod"), module)
+
+            def enter(_module: nn.Module, _args: Any, entry: tuple[str, nn.Module] = entry) -> None:
+                stack.append(entry)
+
+            # first in, last out: what a module's own hooks compute counts as the module's
+            handles.enter_context(module.register_forward_pre_hook(enter, prepend=True))
+            handles.enter_context(module.register_forward_hook(leave))
         yield

@@ -42,7 +42,7 @@ def measure(
         clock: where time is read.
 
     Returns:
-        A `Cost` with params, nonzeros, payload_bytes, metadata_bytes (0: all tensors are stored dense), MACs, uncounted
+        A `Cost` with params, nonzeros, payload_bytes, metadata_bytes (indices of sparse tensors), MACs, uncounted
         and latency; the training fields are None.
 
     Raises:
@@ -79,7 +79,7 @@ def measure(
         params=held.params,
         nonzeros=held.nonzeros,
         payload_bytes=held.payload_bytes,
-        metadata_bytes=0,
+        metadata_bytes=held.metadata_bytes,
         macs_dense=macs.dense,
         macs_nonzero=macs.nonzero,
         uncounted=tuple(map(str, macs.uncounted)),

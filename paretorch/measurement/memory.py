@@ -6,6 +6,7 @@ the caching allocator's rounding are not in it.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import weakref
@@ -15,19 +16,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """params, nonzeros: entries of all parameters and those that are not zero. payload_bytes: parameters and
-    persistent buffers at their own dtypes, as a dense file stores them. Tied tensors count once.
+    """What a model holds; tied tensors count once.
+
+    params, nonzeros: entries of all parameters, and those that are not zero (None when a quantised format hides them).
+    payload_bytes: values of parameters and persistent buffers as they are stored. metadata_bytes: indices of sparse
+    tensors.
     """
 
     params: int
-    nonzeros: int
+    nonzeros: int | None
     payload_bytes: int
+    metadata_bytes: int
 
 
 def model_size(model: nn.Module) -> ModelSize:
@@ -40,11 +45,29 @@ def model_size(model: nn.Module) -> ModelSize:
         raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
     parameters = _distinct(list(model.parameters()))
     stored = [tensor for tensor in model.state_dict(keep_vars=True).values() if isinstance(tensor, Tensor)]
+    parts = [_parts(tensor) for tensor in _distinct([*parameters, *stored])]
+    hidden = any(is_traceable_wrapper_subclass(p) for p in parameters)
     return ModelSize(
         params=sum(p.numel() for p in parameters),
-        nonzeros=sum(int(torch.count_nonzero(p.detach())) for p in parameters),
-        payload_bytes=sum(tensor.numel() * tensor.element_size() for tensor in _distinct([*parameters, *stored])),
+        nonzeros=None if hidden else sum(int(torch.count_nonzero(v)) for p in parameters for v in _parts(p)[0]),
+        payload_bytes=sum(value.numel() * value.element_size() for values, _ in parts for value in values),
+        metadata_bytes=sum(index.numel() * index.element_size() for _, indices in parts for index in indices),
     )
+
+
+def _parts(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The dense tensors that a tensor is stored as: values, and indices."""
+    tensor = tensor.detach()
+    if is_traceable_wrapper_subclass(tensor):
+        inner = [_parts(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
+        return [v for values, _ in inner for v in values], [i for _, indices in inner for i in indices]
+    if tensor.layout == torch.strided:
+        return [tensor], []
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._values()], [tensor._indices()]
+    by_rows = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
+    indices = (tensor.crow_indices, tensor.col_indices) if by_rows else (tensor.ccol_indices, tensor.row_indices)
+    return [tensor.values()], [index() for index in indices]
 
 
 def _distinct(tensors: list[Any]) -> list[Tensor]:
@@ -57,7 +80,7 @@ def _distinct(tensors: list[Any]) -> list[Tensor]:
     return list(kept.values())
 
 
-class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class AllocationTracker(TorchDispatchMode):
     """Context manager that counts the bytes of tensor storages created inside it and still alive.
 
     peak_bytes: largest sum alive at one moment. largest_bytes: largest single storage. current_bytes: alive now.
@@ -69,7 +92,7 @@ class AllocationTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.current_bytes = 0
         self.peak_bytes = 0
         self.largest_bytes = 0
@@ -141,12 +164,18 @@ def peak_rss_bytes(argv: Sequence[str], *, timeout_s: float | None = None) -> in
     if os.name != "posix":
         raise NotImplementedError("peak resident memory is read with wait4, which only POSIX systems have.")
     read_end, write_end = os.pipe()
+    command = [sys.executable, "-S", "-c", _LAUNCHER, str(write_end), *argv]
     try:
-        command = [sys.executable, "-S", "-c", _LAUNCHER, str(write_end), *argv]
-        subprocess.run(command, pass_fds=(write_end,), check=True, timeout=timeout_s)
+        process = subprocess.Popen(command, pass_fds=(write_end,), start_new_session=True)
+        try:
+            status = process.wait(timeout_s)
+        except BaseException:  # also an interrupt: neither the launcher nor the command may stay behind
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if status:
+            raise subprocess.CalledProcessError(status, list(argv))
         reported = int(os.read(read_end, 64))
-    except subprocess.CalledProcessError as error:
-        raise subprocess.CalledProcessError(error.returncode, list(argv)) from None
     finally:
         os.close(read_end)
         os.close(write_end)

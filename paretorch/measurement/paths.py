@@ -81,7 +81,7 @@ def dense_fp32_paths(model: nn.Module, example_inputs: ExampleInputs, *, compile
     if any(tensor.dim() == 4 for tensor in inputs.positional):
         offer("channels_last", lambda: partial(call, _channels_last(model), inputs))
     has_linear = any(type(module) is nn.Linear for module in model.modules())
-    if has_linear and device_of(model).type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if has_linear and device_of(model).type == "cpu" and torch.backends.mkldnn.is_available():
         offer("onednn", lambda: partial(call, _repacked(model), inputs))
     if compiled:
         offer("compiled", lambda: partial(call, cast(nn.Module, torch.compile(_copy(model))), inputs))
