@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_cycles_follow_the_cumulative_rule_and_their_masks_are_nested(dense: Den
         states = [directory.load(f"retrain-{cycle}")["model"] for cycle in range(3)]
     pruned = [entry["pruned"] for entry in result.entries if entry["kind"] == "prune"]
     assert pruned == [round(NUM_WEIGHTS * (1 - 0.1 ** ((j + 1) / 3))) for j in range(3)]
-    for before, after in zip(states[:-1], states[1:], strict=True):
+    for before, after in pairwise(states):
         for name in ("hidden.weight", "output.weight"):
             assert not ((before[name] == 0) & (after[name] != 0)).any()
 
@@ -171,7 +172,7 @@ def test_a_nan_weight_is_refused_before_anything_is_pruned(dense: DenseResult) -
     with torch.no_grad():
         model.output.weight[0, 0] = math.nan
     before = model.hidden.weight.clone()
-    with pytest.raises(InputError, match="output.weight"):
+    with pytest.raises(InputError, match=r"output\.weight"):
         IMP(sparsity=0.5, epochs=1).run(trainer(), model, dense=dense.schedule)
     assert torch.equal(model.hidden.weight, before)
 
@@ -207,7 +208,7 @@ def test_arguments_out_of_range_are_refused_with_their_value(arguments: dict, me
         IMP(**arguments)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a process that dies."""
 
 
@@ -227,14 +228,14 @@ def test_a_run_that_dies_at_any_write_and_is_resumed_ends_bitwise_the_same(
             nonlocal writes
             writes += 1
             if writes == fatal_write:
-                raise Killed
+                raise KilledError
             real(self, *args)
 
         return write
 
     monkeypatch.setattr(RunDirectory, "save", counted(real_save))
     monkeypatch.setattr(RunDirectory, "append", counted(real_append))
-    with pytest.raises(Killed), RunDirectory(tmp_path / "killed", recipe="x") as directory:
+    with pytest.raises(KilledError), RunDirectory(tmp_path / "killed", recipe="x") as directory:
         run(imp, dense, directory)
     with RunDirectory(tmp_path / "killed", recipe="x", resume=True) as directory:
         resumed = run(imp, dense, directory)
