@@ -31,9 +31,7 @@ def test_area_of_the_three_point_staircase_is_six_when_quality_is_maximised():
 @given(grid_points)
 def test_area_equals_the_count_of_dominated_unit_squares(points):
     # Oracle: a unit square with lower corner (x, y) is covered when some point is at or below both coordinates.
-    covered = sum(
-        any(c <= x and q <= y for c, q in points) for x, y in itertools.product(range(SIDE), range(SIDE))
-    )
+    covered = sum(any(c <= x and q <= y for c, q in points) for x, y in itertools.product(range(SIDE), range(SIDE)))
     assert minimising(points).hypervolume(REFERENCE) == covered
 
 

@@ -45,7 +45,9 @@ def test_file_is_standard_json_even_with_non_finite_numbers(tmp_path):
 
 
 def test_every_field_is_stored_and_read_back():
-    original = record(higher_is_better=False, cost={"bytes": 7}, env={"torch": "2"}, command="c", recipe_hash="h")
+    original = record(
+        seed=5, higher_is_better=False, cost={"bytes": 7}, env={"torch": "2"}, command="c", recipe_hash="h"
+    )
     original.status = "diverged"
     assert RunRecord.from_dict(original.to_dict()).to_dict() == original.to_dict()
     for name, value in original.to_dict().items():
@@ -73,12 +75,12 @@ def test_ill_typed_fields_are_refused(changes, match):
 
 
 def test_all_ill_typed_fields_are_named_at_once():
-    with pytest.raises(InputError, match="arm must be str.*cost must be dict"):
+    with pytest.raises(InputError, match=r"arm must be str.*cost must be dict"):
         record(arm=1, cost=[])
 
 
 def test_what_json_cannot_hold_is_refused_before_writing(tmp_path):
-    with pytest.raises(InputError, match="got PosixPath|got WindowsPath"):
+    with pytest.raises(InputError, match=r"got PosixPath|got WindowsPath"):
         save_record(record(env={"path": tmp_path}), tmp_path / "record.json")
     with pytest.raises(InputError, match="keys of a record are strings"):
         save_record(record(group={1: "a"}), tmp_path / "record.json")
@@ -132,7 +134,7 @@ def test_run_directories_are_searched_at_any_depth_and_in_order(tmp_path):
 def test_missing_records_and_copies_of_a_run_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no record\.json under .*has the run finished"):
         load_records([tmp_path])
-    with pytest.raises(InputError, match="no run record at .*nowhere"):
+    with pytest.raises(InputError, match=r"no run record at .*nowhere"):
         load_records([tmp_path / "nowhere"])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

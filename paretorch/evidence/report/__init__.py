@@ -102,7 +102,7 @@ def _flat(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for name, value in env.items():
         if isinstance(value, Mapping):
-            rows += [(f"{name}: {inner}", str(item)) for inner, item in value.items()]
+            rows += [(inner if name == "packages" else f"{name}: {inner}", str(item)) for inner, item in value.items()]
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(map(str, value)) or "none"))
         else:

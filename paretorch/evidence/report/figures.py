@@ -74,12 +74,17 @@ def curves(arms: Sequence[Arm]) -> dict[str, Any] | None:
     metric = arms[0].metric
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.62, 0.38])
     first = arms_shown_first(arms)
-    levels = sorted({_level(arm) for arm in arms})
+    levels = sorted({_level(arm) for arm in arms}, reverse=True)
     for name, members in series(arms).items():
         drawn = marks_of(arms)[name]
         for arm in members:
             line = {"color": drawn.colour, "width": 1.5, "dash": DASHES[levels.index(_level(arm)) % len(DASHES)]}
-            shared = {"mode": "lines", "line": line, "name": html.escape(arm.label), "legendgroup": arm.label}
+            shared = {
+                "mode": "lines",
+                "line": line,
+                "name": html.escape(arm.label),
+                "legendgroup": html.escape(arm.label),
+            }
             visible = True if arm.label in first else "legendonly"
             legend = True
             for run in arm.runs:
@@ -112,8 +117,8 @@ def marks_of(arms: Sequence[Arm]) -> dict[str, Marks]:
 
 
 def dash_words(arms: Sequence[Arm]) -> str:
-    """'solid 0 %, dash 80 %': which line belongs to which sparsity."""
-    levels = sorted({_level(arm) for arm in arms})
+    """'solid 90 %, dash 0 %': which line belongs to which sparsity, the sparsest first."""
+    levels = sorted({_level(arm) for arm in arms}, reverse=True)
     return ", ".join(f"{DASHES[i % len(DASHES)]} {percent(round(level, 4))}" for i, level in enumerate(levels))
 
 

@@ -138,7 +138,8 @@ def _cost(arms: Sequence[Arm], baseline: Arm | None) -> Table:
 
 def _comparisons(pairs: Sequence[tuple[Arm, Arm]]) -> Table:
     metric = pairs[0][0].metric
-    words = {"more": "more", "less": "less", "none": "no difference can be claimed"}
+    up, down = ("better", "worse") if metric.higher_is_better else ("worse", "better")
+    words = {"more": up, "less": down, "none": "no difference can be claimed"}
     rows = []
     for arm, reference in pairs:
         gap = difference(arm, reference)
