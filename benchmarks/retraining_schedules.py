@@ -2,7 +2,8 @@
 
 Fashion-MNIST, LeNet-300-100, 50/90/95 % sparsity, 2 and 10 retraining epochs, five paired seeds. FT's constant rate is
 chosen per seed on validation among five; LLR and ALLR take their peak from the dense run and are not tuned. Test
-accuracy is read once per arm, seed and budget. Resumable: run it again with the same --work.
+accuracy is read once per arm, seed and budget. Resumable: run it again with the same --work; with --seed N only that
+seed is run and nothing is written, so that seeds can be spread over processes.
 
     python benchmarks/retraining_schedules.py --data DATA --work runs/retraining-schedules
 """
@@ -75,9 +76,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/retraining-schedules"))
+    parser.add_argument("--seed", type=int, choices=SEEDS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task = FashionMNIST(data=arguments.data)
+    if arguments.seed is not None:
+        run_seed(task, arguments.seed, arguments.work)
+        return
     seeds = [run_seed(task, seed, arguments.work) for seed in SEEDS]
     accuracy = {name: [found[name]["accuracy"] for found in seeds] for name in seeds[0]}
     figures: dict[str, Any] = {
