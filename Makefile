@@ -67,8 +67,9 @@ endef
 .venv-all/ready: pyproject.toml constraints.txt
 	$(core_packages)
 	for extra in $(EXTRAS); do \
-	  .venv-all/bin/pip install -c constraints.txt -e ".[$$extra]"; \
-	  .venv-all/bin/python tests/project/environment.py check .venv-all/torch.json $$extra; \
+	  echo "extra $$extra"; \
+	  .venv-all/bin/pip install -c constraints.txt "paretorch[$$extra]"; \
+	  .venv-all/bin/python tests/project/environment.py check .venv-all/torch.json; \
 	done
 	.venv-all/bin/pip check
 	touch $@

@@ -22,7 +22,7 @@ def test_that_is_skipped():
 """
 
 
-def session(folder: Path, reason: str, *options: str, strict: bool = True) -> subprocess.CompletedProcess[str]:
+def session(folder: Path, reason: str, *options: str) -> subprocess.CompletedProcess[str]:
     """A session in a folder of its own, with our conftest and our list of allowed skips."""
     for name in ("conftest.py", "allowed_skips.txt"):
         shutil.copy(TESTS / name, folder / name)
@@ -30,7 +30,7 @@ def session(folder: Path, reason: str, *options: str, strict: bool = True) -> su
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", folder, *options, folder],
         cwd=folder,
-        env=dict(os.environ, PARETORCH_STRICT_SKIPS="1" if strict else "0"),
+        env=dict(os.environ, PARETORCH_STRICT_SKIPS="1"),
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +38,7 @@ def session(folder: Path, reason: str, *options: str, strict: bool = True) -> su
     )
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_an_unlisted_skip_fails_the_session_and_is_named(tmp_path, workers):
     done = session(tmp_path, "I did not feel like it", "-n", workers)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
@@ -48,9 +48,4 @@ def test_an_unlisted_skip_fails_the_session_and_is_named(tmp_path, workers):
 
 def test_a_listed_skip_passes(tmp_path):
     done = session(tmp_path, "needs data: PARETORCH_DATA is not set")
-    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
-
-
-def test_an_unlisted_skip_passes_where_strictness_is_not_asked_for(tmp_path):
-    done = session(tmp_path, "I did not feel like it", strict=False)
     assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
