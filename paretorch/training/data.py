@@ -3,6 +3,7 @@
 A batch is a dict of tensors whose first dimension runs over examples; `index` (n,) int64 says which examples they are.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -30,11 +31,13 @@ class ArrayExamples:
         tensors: by name, usually `inputs` and `targets`; `index` is added to every batch.
 
     Raises:
-        InputError: for no tensor, an empty one, or unequal lengths.
+        InputError: for no tensor, an empty one, unequal lengths, or one that is named `index`.
     """
 
     def __init__(self, **tensors: Tensor) -> None:
-        lengths = {name: len(tensor) for name, tensor in tensors.items()}
+        if "index" in tensors:
+            raise InputError("no tensor may be named `index`: every batch says under it which examples it holds")
+        lengths = {name: len(tensor) if tensor.dim() else 0 for name, tensor in tensors.items()}
         if not lengths or len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise InputError(f"examples need tensors of one equal, non-zero length; got lengths {lengths}")
         self.tensors = tensors
@@ -69,13 +72,13 @@ class MapExamples:
 
     def batch(self, index: Tensor) -> Batch:
         collated = default_collate([self.dataset[int(i)] for i in index])
-        if isinstance(collated, dict):
-            return collated | {"index": index}
         if isinstance(collated, Sequence) and len(collated) == 2:
-            return {"inputs": collated[0], "targets": collated[1], "index": index}
+            collated = {"inputs": collated[0], "targets": collated[1]}
+        if isinstance(collated, dict) and all(isinstance(value, Tensor) for value in collated.values()):
+            return collated | {"index": index}
         raise InputError(
-            f"items of {type(self.dataset).__name__} must be dicts of tensors or (input, target) pairs; "
-            f"a batch came out as {type(collated).__name__}"
+            f"items of {type(self.dataset).__name__} must be dicts of tensors or (input, target) pairs; its item 0 is "
+            f"{str(self.dataset[0])[:200]}"
         )
 
 
@@ -85,12 +88,17 @@ def as_examples(data: Any) -> Examples:
     Raises:
         InputError: for anything else.
     """
-    if hasattr(data, "batch") and hasattr(data, "__len__"):
+    if hasattr(data, "__len__") and _has_batch(data):
         return data
     if isinstance(data, tuple) and len(data) == 2:
         inputs, targets = (torch.as_tensor(part) for part in data)
         return ArrayExamples(inputs=inputs, targets=targets)
     return MapExamples(data)
+
+
+def _has_batch(data: Any) -> bool:
+    """Whether `data.batch(index)` is ours; the datasets of other libraries have a `batch` that means something else."""
+    return hasattr(data, "batch") and "index" in inspect.signature(data.batch).parameters
 
 
 def split(num_examples: int, fraction: float, seed: int = 42) -> tuple[Tensor, Tensor]:

@@ -36,5 +36,5 @@ def stop_on_signal() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, handler in previous.items():  # None stands for one that was not installed from Python
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -5,25 +5,30 @@ method state but no generator state, and a resumed phase is bitwise the uninterr
 """
 
 import logging
+import operator
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from paretorch.errors import InputError, NotFiniteError
-from paretorch.methods.method import implements
-from paretorch.training.data import Batch
+from paretorch.errors import ArtefactError, InputError, NotFiniteError
+from paretorch.methods.method import Method, implements
+from paretorch.training.data import Batch, Examples
+from paretorch.training.devices import autocast
 from paretorch.training.interrupt import StopRequest
 from paretorch.training.progress import Advance
+from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import generator, seed_global
+from paretorch.training.settings import TrainSettings
 from paretorch.training.state import TrainingRun
 
 if TYPE_CHECKING:
-    from paretorch.training.trainer import Trainer
+    from accelerate import Accelerator
 
 logger = logging.getLogger("paretorch")
 
@@ -31,15 +36,28 @@ CURVE_POINTS = 100
 ACCELERATOR_CHECK_STEPS = 10  # on an accelerator, reading the loss every step would stall its queue
 
 
+class Surroundings(Protocol):
+    """What the steps of a phase need of the trainer that runs them."""
+
+    settings: TrainSettings
+    accelerator: "Accelerator"
+    train_set: Examples
+    directory: RunDirectory | None
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]: ...
+
+
 class Loop:
     """The steps of one phase, and what a checkpoint keeps of them."""
 
     def __init__(
-        self, trainer: "Trainer", run: TrainingRun, *, phase: str, schedule: Callable[[int], float] | None
+        self, trainer: Surroundings, run: TrainingRun, *, phase: str, schedule: Callable[[int], float] | None
     ) -> None:
         self.trainer, self.run, self.phase, self.schedule = trainer, run, phase, schedule
+        self.accelerator = trainer.accelerator
         self.owner = next((method for method in run.methods if implements(method, "training_step")), None)
         self.weighers = [method for method in run.methods if implements(method, "weigh")]
+        self.penalisers = [method for method in run.methods if implements(method, "penalty")]
         self.curve: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.loss_sum, self.loss_count = 0.0, 0
@@ -66,66 +84,97 @@ class Loop:
                 self.save()
                 raise KeyboardInterrupt
             if time.monotonic() - saved >= settings.checkpoint_seconds and run.step < run.num_steps:
-                self._read_losses()
                 self.save()
                 saved = time.monotonic()
+        run.share_buffers()
 
     def _step(self) -> None:
-        run, settings = self.run, self.trainer.settings
+        run = self.run
         if self.schedule is not None:
+            lr = self.schedule(run.step)
             for group in run.optimizer.param_groups:
-                group["lr"] = self.schedule(run.step) * group.get("lr_scale", 1.0)
-        seed_global(run.seed, "step", run.step, self.trainer.accelerator.process_index)
+                group["lr"] = lr * group.get("lr_scale", 1.0)
+        seed_global(run.seed, "step", run.step, self.accelerator.process_index)
         index = run.sampler.batch(run.step)
         for method in run.methods:
             method.before_forward(run)
-        if self.owner is not None:
-            with self.trainer.accelerator.autocast():
-                result = self.owner.training_step(run, self._fetch(index))
-            if result is not None:
-                self._note({"loss": result.loss.detach()})
-                if not result.updated:
-                    run.update()
-                return
-        micro_batches = index.chunk(settings.accumulate)
+        if self.owner is None or not self._owned_step(self.owner, index):
+            self._default_step(index)
+        run.clear_gradients()
+
+    def _owned_step(self, owner: Method, index: Tensor) -> bool:
+        """The step of the method that owns it; False if it left this one to the trainer."""
+        with self._autocast():
+            result = owner.training_step(self.run, self._fetch(index))
+        if result is None:
+            return False
+        self._note({"loss": result.loss.detach()})
+        if not result.updated:
+            self.run.update()
+        return True
+
+    def _default_step(self, index: Tensor) -> None:
+        run = self.run
         terms: dict[str, Tensor] = {}
+        micro_batches = index.chunk(self.trainer.settings.accumulate)
         for position, micro in enumerate(micro_batches):
             last = position == len(micro_batches) - 1
-            with nullcontext() if last else self.trainer.accelerator.no_sync(run.wrapped):
-                for name, term in self._forward_backward(self._fetch(micro)).items():
-                    terms[name] = terms.get(name, torch.zeros_like(term)) + term / settings.accumulate
+            share = len(micro) / len(index)
+            with nullcontext() if last else run.no_sync():
+                for name, term in self._forward_backward(self._fetch(micro), share).items():
+                    terms[name] = terms[name] + term if name in terms else term
         self._note(terms)
         run.update()
 
-    def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        """Backward of loss plus penalties over one micro-batch; the detached terms by name."""
+    def _forward_backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        """Backward of loss plus penalties over one micro-batch, times its share of the batch; its detached terms."""
         run = self.run
-        with self.trainer.accelerator.autocast():
+        with self._autocast():
             if self.weighers:
                 losses = run.task.loss(run.wrapped, batch, "none")
-                for method in self.weighers:
-                    if (weights := method.weigh(run, batch["index"], losses.detach())) is not None:
-                        losses = losses * weights
-                terms = {"loss": losses.mean()}
+                terms = {"loss": self._weighted(losses, batch["index"]).mean()}
             else:
                 terms = {"loss": run.task.loss(run.wrapped, batch, "mean")}
-            for method in run.methods:
+            for method in self.penalisers:
                 if (penalty := method.penalty(run)) is not None:
                     terms[f"penalty of {method.name!r}"] = penalty
-        run.backward(sum(terms.values()) / self.trainer.settings.accumulate)  # type: ignore[arg-type]
+        if share != 1:
+            terms = {name: term * share for name, term in terms.items()}
+        run.backward(reduce(operator.add, terms.values()))
         return {name: term.detach() for name, term in terms.items()}
+
+    def _weighted(self, losses: Tensor, index: Tensor) -> Tensor:
+        seen = losses.detach()
+        for method in self.weighers:
+            weights = method.weigh(self.run, index, seen)
+            if weights is None:
+                continue
+            if weights.shape != losses.shape:
+                raise InputError(
+                    f"method {method.name!r} gave weights of shape {tuple(weights.shape)} for losses of shape "
+                    f"{tuple(losses.shape)}; there must be one weight per example"
+                )
+            losses = losses * weights
+        return losses
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.run.device, self.trainer.settings.precision)
 
     def _fetch(self, index: Tensor) -> Batch:
         """The examples of this process, on the device and prepared."""
-        accelerator = self.trainer.accelerator
-        share = index[accelerator.process_index :: accelerator.num_processes]
+        share = index[self.accelerator.process_index :: self.accelerator.num_processes]
         batch = self.trainer.train_set.batch(share)
         batch = {name: tensor.to(self.run.device, non_blocking=True) for name, tensor in batch.items()}
         stream = generator(self.run.seed, "prepare", self.run.step, int(share[0]))
         return self.run.task.prepare(batch, training=True, generator=stream)
 
     def _note(self, terms: dict[str, Tensor]) -> None:
-        """Keep the terms of this step; on the CPU read them before the weights are touched."""
+        """Keep the terms of this step; on the CPU read them before the weights are touched.
+
+        Processes share their terms first, so that all of them see a loss that is not finite in the same step.
+        """
+        if self.accelerator.num_processes > 1:
+            terms = {name: self.accelerator.reduce(term, "mean") for name, term in terms.items()}
         self.unread.append((self.run.step, terms))
         if self.check_steps == 1:
             self._read_losses()
@@ -142,8 +191,9 @@ class Loop:
     def _not_finite(self, step: int, bad: dict[str, float], values: dict[str, float]) -> NotFiniteError:
         saved = "nothing was saved, because the run has no directory"
         if self.trainer.directory is not None:
-            if self.check_steps == 1 and self.owner is None:
-                self.save()
+            # The forward pass has moved the buffers; the weights stand as before the step, if nobody else updated them.
+            if self.check_steps == 1 and self.owner is None and not self._not_finite_weights():
+                self._write()
             held = self.trainer.directory.checkpoint_path("current")
             saved = f"the last good state is in {held}" if held.exists() else "no checkpoint had been written yet"
         blamed = " and ".join(f"{name} = {value}" for name, value in bad.items())
@@ -151,6 +201,11 @@ class Loop:
             f"{blamed} at step {step} of phase {self.phase!r} (all terms: {values}). {saved[0].upper()}{saved[1:]}. "
             "A lower learning rate, a warm-up or clip_norm usually helps; if a penalty is named, look at its method"
         )
+
+    def _not_finite_weights(self) -> list[str]:
+        """Names of parameters with a NaN or infinite entry, and of buffers with a NaN (a mask may hold -inf)."""
+        bad = [name for name, weight in self.run.model.named_parameters() if not torch.isfinite(weight).all()]
+        return bad + [name for name, buffer in self.run.model.named_buffers() if torch.isnan(buffer).any()]
 
     def _record(self) -> None:
         """A point of the curve every hundredth of the phase, with validation at the ends of epochs."""
@@ -162,6 +217,7 @@ class Loop:
         self._read_losses()
         validation = None
         if ended and not last:
+            run.share_buffers()
             with ExitStack() as stack:
                 for method in run.methods:
                     stack.enter_context(method.evaluation_weights(run))
@@ -181,28 +237,58 @@ class Loop:
         self.loss_sum, self.loss_count = 0.0, 0
 
     def save(self) -> None:
-        """Write the state after the last finished step."""
+        """Write the state after the last finished step.
+
+        Raises:
+            NotFiniteError: if the loss or the weights are NaN or infinite; the earlier checkpoint stays.
+        """
+        if self.trainer.directory is None:
+            return
+        self._read_losses()
+        if bad := self._not_finite_weights():
+            raise NotFiniteError(
+                f"{', '.join(bad[:3])} became NaN or infinite by step {self.run.step} of phase {self.phase!r}, while "
+                "the loss was still finite. No checkpoint was written over the last good one. A lower learning rate, a "
+                "warm-up or clip_norm usually helps"
+            )
+        self._write()
+
+    def _write(self) -> None:
         directory = self.trainer.directory
-        if directory is None or not self.trainer.accelerator.is_main_process:
+        if directory is None or not self.accelerator.is_main_process:
             return
         progress_made = {
             "step": self.run.step,
             "curve": self.curve,
             "seconds": self.seconds,
             "loss": [self.loss_sum, self.loss_count],
+            "logged": self.run.logged,
         }
         directory.save("current", {"plan": self._plan(), "progress": progress_made, "state": self.run.state_dict()})
 
     def resume(self) -> None:
-        """Go on from the checkpoint of this phase, if the directory holds one."""
-        tree = self.trainer.directory.load("current") if self.trainer.directory is not None else None
-        if tree is None or tree["plan"]["phase"] != self.phase:
+        """Go on from the checkpoint of this phase, if the directory holds one.
+
+        Raises:
+            ArtefactError: if the checkpoint is damaged, or was not written by a trainer.
+            InputError: if it was written with another seed, other settings or other methods.
+        """
+        directory = self.trainer.directory
+        if directory is None:
+            return
+        self.accelerator.wait_for_everyone()  # the first process may still be clearing the last phase away
+        tree = directory.load("current")
+        if tree is None:
+            return
+        if not isinstance(tree, dict) or not {"plan", "progress", "state"} <= set(tree):
+            raise ArtefactError(f"{directory.checkpoint_path('current')} is no checkpoint of a training phase")
+        if tree["plan"]["phase"] != self.phase:
             return
         self._check_plan(tree["plan"])
         self.run.load_state_dict(tree["state"])
         made = tree["progress"]
         self.run.step, self.run.epoch = made["step"], made["step"] // self.run.steps_per_epoch
-        self.curve, self.seconds = made["curve"], made["seconds"]
+        self.curve, self.seconds, self.run.logged = made["curve"], made["seconds"], made["logged"]
         self.loss_sum, self.loss_count = made["loss"]
         logger.info("resumed phase %s at step %d of %d", self.phase, self.run.step, self.run.num_steps)
 
@@ -215,7 +301,7 @@ class Loop:
             "machine": {
                 "torch": str(torch.__version__),
                 "threads": torch.get_num_threads(),
-                "processes": self.trainer.accelerator.num_processes,
+                "processes": self.accelerator.num_processes,
                 "device": self.run.device.type,
             },
         }

@@ -1,9 +1,11 @@
 """The run directory, the only state of a run: recipe, ledger, checkpoints, record and artefact, all written atomically.
 
-One process works in a directory at a time (an OS lock, released when the process dies however it dies).
+One process works in a directory at a time (an OS lock, released when the process dies however it dies). In a
+distributed run that is the first process; the others, known by the launcher's variable RANK, only read.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from paretorch.artefacts.files import write_text
+from paretorch.artefacts.files import PARTIAL_SUFFIX, remove_partial, write_text
 from paretorch.artefacts.tree import load_tree, save_tree
 from paretorch.errors import ArtefactError, InputError, RunError
 
@@ -31,32 +33,48 @@ class RunDirectory:
 
     def __init__(self, path: str | Path, *, recipe: str, resume: bool = False) -> None:
         self.path = Path(path)
-        self._check_contents(recipe, resume)
+        self._lock = FileLock(self.path / "lock")
+        self._writes = int(os.environ.get("RANK", "0")) == 0
+        if not self._writes:
+            return
+        self._check_contents(recipe, resume)  # before anything is created in a folder that is somebody else's
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot create the run directory {self.path}: {error.strerror}") from error
-        self._lock = FileLock(self.path / "lock")
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise InputError(
                 f"another process is working in {self.path}; wait for it, stop it, or choose another directory"
             ) from None
-        if not (self.path / "recipe.toml").exists():
-            write_text(self.path / "recipe.toml", recipe)
+        try:
+            self._check_contents(recipe, resume)  # again, for a process that came and went before the lock was ours
+            remove_partial(self.path)
+            remove_partial(self.path / "checkpoints")
+            if not (self.path / "recipe.toml").exists():
+                write_text(self.path / "recipe.toml", recipe)
+        except BaseException:
+            self.close()
+            raise
 
     def _check_contents(self, recipe: str, resume: bool) -> None:
         known = self.path / "recipe.toml"
-        if not known.exists():
+        if self.path.is_dir() and not known.exists():
             # A killed process may leave the lock and an empty checkpoint folder before the recipe is written.
-            strangers = {p.name for p in self.path.iterdir()} - {"lock", "checkpoints"} if self.path.is_dir() else set()
-            if strangers or self.path.is_file():
-                raise InputError(f"{self.path} exists and is no run directory (it holds {sorted(strangers)[:3]})")
+            names = {p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL_SUFFIX)}
+            if strangers := names - {"lock", "checkpoints"}:
+                raise InputError(
+                    f"{self.path} exists and is no run directory: it holds {sorted(strangers)[:3]}, but no "
+                    "recipe.toml; choose another directory"
+                )
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; a run needs a directory of its own")
+        if not known.exists():
             return
         if not resume:
             raise InputError(f"{self.path} already holds a run; pass --resume to go on, or choose another directory")
-        if known.read_text() != recipe:
+        if known.read_bytes() != recipe.encode():
             raise InputError(
                 f"{self.path} holds the run of another recipe; compare it with {known}, or choose another directory"
             )
@@ -82,10 +100,14 @@ class RunDirectory:
         path = self.path / "ledger.jsonl"
         if not path.exists():
             return []
+        remedy = f"restore it from a copy, or remove {self.path} and run again"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()]
+            entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
-            raise ArtefactError(f"{path} is damaged ({error}); remove {self.path} and run again") from error
+            raise ArtefactError(f"{path} is damaged ({error}); {remedy}") from error
+        if not all(isinstance(entry, dict) and isinstance(entry.get("phase"), str) for entry in entries):
+            raise ArtefactError(f"{path} is damaged (a line does not name its phase); {remedy}")
+        return entries
 
     def finished(self, phase: str) -> dict[str, Any] | None:
         """The ledger entry of a phase, or None if it has not finished."""
@@ -95,16 +117,23 @@ class RunDirectory:
         """Add a finished phase to the ledger.
 
         Raises:
-            RunError: if the phase is there already: it was run twice.
+            RunError: if the phase is there already: it was run twice; or if the file cannot be written.
         """
+        if not self._writes:
+            return
         if self.finished(entry["phase"]) is not None:
             raise RunError(f"phase {entry['phase']!r} is already in {self.path / 'ledger.jsonl'}")
         lines = [json.dumps(line, allow_nan=False) for line in [*self.ledger(), dict(entry)]]
         write_text(self.path / "ledger.jsonl", "\n".join(lines) + "\n")
 
     def save(self, name: str, tree: Any) -> None:
-        """Write the checkpoint `name` atomically: after a kill there is the old one or the new one."""
-        save_tree(self.checkpoint_path(name), tree)
+        """Write the checkpoint `name` atomically: after a kill there is the old one or the new one.
+
+        Raises:
+            RunError: if it cannot be written (the disk is full, say); the old one is intact.
+        """
+        if self._writes:
+            save_tree(self.checkpoint_path(name), tree)
 
     def load(self, name: str) -> Any | None:
         """The checkpoint `name`, or None if there is none.
@@ -117,7 +146,8 @@ class RunDirectory:
 
     def remove(self, name: str) -> None:
         """Delete the checkpoint `name` if it exists."""
-        self.checkpoint_path(name).unlink(missing_ok=True)
+        if self._writes:
+            self.checkpoint_path(name).unlink(missing_ok=True)
 
     def checkpoint_path(self, name: str) -> Path:
         """Where the checkpoint `name` is, or would be."""

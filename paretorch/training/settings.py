@@ -1,5 +1,6 @@
 """How a phase is trained, apart from what is learned and how long: optimizer, batch, precision, checkpoints."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -89,12 +90,17 @@ class TrainSettings:
             raise InputError(f"clip_norm must be positive or None; got {self.clip_norm}")
         if self.precision not in ("no", "bf16", "fp16"):
             raise InputError(f"precision must be 'no', 'bf16' or 'fp16'; got {self.precision!r}")
+        if self.device is not None:
+            _check_device(self.device)
         if self.checkpoint_seconds < 0:
             raise InputError(f"checkpoint_seconds must not be negative; got {self.checkpoint_seconds}")
 
     def describe(self) -> dict[str, Any]:
         """Plain values for records."""
-        optimizer = asdict(self.optimizer) if isinstance(self.optimizer, OptimizerSpec) else repr(self.optimizer)
+        if isinstance(self.optimizer, OptimizerSpec):
+            optimizer: Any = asdict(self.optimizer)
+        else:  # without addresses in memory, which are others in the process that resumes
+            optimizer = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.optimizer))
         return {
             "batch_size": self.batch_size,
             "optimizer": optimizer,
@@ -102,3 +108,10 @@ class TrainSettings:
             "accumulate": self.accumulate,
             "precision": self.precision,
         }
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is unknown to torch; use 'cpu', 'cuda', 'mps', 'xpu' or None") from error

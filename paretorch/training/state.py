@@ -1,6 +1,8 @@
 """The trainer's side of `Run`: backward, update and parameter replacement, precision and processes inside."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,36 +41,65 @@ class TrainingRun(Run):
         self.device = accelerator.device
         self.step = self.epoch = self.num_steps = self.steps_per_epoch = 0
         self.logged: dict[str, float] = {}
-        self._prepared: dict[str, Any] = {}
 
     def wrap(self) -> None:
         """Wrap the model for distributed training; called again whenever parameters were replaced."""
+        self.unwrap()
         if self.accelerator.num_processes > 1:
-            self.wrapped = self.accelerator.prepare_model(self.model)
+            place = None if self.device.type == "cpu" else [self.device]
+            self.wrapped = nn.parallel.DistributedDataParallel(self.model, device_ids=place)
 
-    def prepared(self, name: str) -> Any:
-        """The named optimizer behind the gradient scaler, where precision needs one."""
-        if name not in self.optimizers:
-            raise InputError(f"there is no optimizer {name!r} in this run; it has {sorted(self.optimizers)}")
-        if name not in self._prepared:
-            self._prepared[name] = self.accelerator.prepare_optimizer(self.optimizers[name], device_placement=False)
-        return self._prepared[name]
+    def unwrap(self) -> None:
+        """Take the wrapper away."""
+        self.wrapped = self.model
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """A context whose backward passes leave the gradients of each process to itself."""
+        wrapped = self.wrapped
+        return wrapped.no_sync() if isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
+
+    def share_buffers(self) -> None:
+        """Give all processes the buffers of the first, as every forward pass of the wrapped model does."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+        scaler = self.accelerator.scaler
+        with self._full_precision():
+            (loss if scaler is None else scaler.scale(loss)).backward()
 
     def update(self, name: str = "main") -> None:
-        optimizer = self.prepared(name)
-        self.accelerator.unscale_gradients(optimizer)
-        for method in self.methods:
-            method.before_update(self)
-        if self.clip_norm is not None:
-            parameters = [p for group in self.optimizers[name].param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-        optimizer.step()
-        for method in self.methods:
-            method.after_update(self)
-        self.optimizers[name].zero_grad(set_to_none=True)
+        if name not in self.optimizers:
+            raise InputError(f"there is no optimizer {name!r} in this run; it has {sorted(self.optimizers)}")
+        optimizer, scaler = self.optimizers[name], self.accelerator.scaler
+        with self._full_precision():
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            for method in self.methods:
+                method.before_update(self)
+            if self.clip_norm is not None:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
+                scaler.update()
+            for method in self.methods:
+                method.after_update(self)
+        optimizer.zero_grad(set_to_none=True)
+
+    def _full_precision(self) -> AbstractContextManager[object]:
+        """Outside of autocast, also where a method that owns the step calls from inside of it."""
+        inside = torch.is_autocast_enabled(self.device.type)
+        return torch.autocast(self.device.type, enabled=False) if inside else nullcontext()
+
+    def clear_gradients(self) -> None:
+        """Drop all gradients: they are in no checkpoint, so none may live from one step to the next."""
+        groups = (group["params"] for optimizer in self.optimizers.values() for group in optimizer.param_groups)
+        for parameter in chain(self.model.parameters(), *groups):
+            parameter.grad = None
 
     def replace_parameters(self, mapping: Mapping[str, nn.Parameter], state: Mapping[str, Any] | None = None) -> None:
         present = dict(self.model.named_parameters(remove_duplicate=False))
@@ -117,7 +148,19 @@ class TrainingRun(Run):
         except RuntimeError as error:
             raise InputError(f"the checkpoint does not fit the model: {error}") from error
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name], f"the checkpoint of optimizer {name!r}")
         self.sampler.load_state_dict(state["sampler"])
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], source: str) -> None:
+    """Load `state` into the optimizer.
+
+    Raises:
+        InputError: if it was saved from other parameters; `source` says where it came from.
+    """
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{source} does not fit this optimizer: {error}") from error

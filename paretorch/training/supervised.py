@@ -3,6 +3,7 @@
 Cross-entropy with accuracy, or squared error with its mean.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, Examples, as_examples, split
 from paretorch.training.task import Task
 
+TASK_FILE_PREFIX = "paretorch_task_"  # of the names under which users' task files are imported
 _METRIC = {"cross_entropy": ("accuracy", True), "mse": ("mse", False)}
 
 
@@ -98,20 +100,25 @@ class SupervisedTask(Task):
         return (self.prepare(batch, training=False, generator=torch.Generator())["inputs"],)
 
 
-def constructor_of(factory: Callable[[], nn.Module]) -> tuple[str, dict[str, Any]] | None:
+def constructor_of(factory: Callable[..., nn.Module]) -> tuple[str, dict[str, Any]] | None:
     """`("module:name", kwargs)` of a module-level class or function, or of `functools.partial` of one with keywords.
 
-    None for lambdas, nested functions and functions of a script run as `__main__`: another process could not find them.
+    None for lambdas, nested functions, methods of an object, and functions of a script run as `__main__` or of a task
+    file: another process could not find them.
     """
     kwargs: dict[str, Any] = {}
     if isinstance(factory, partial):
         if factory.args:
             return None
-        factory, kwargs = factory.func, dict(factory.keywords)
+        kwargs = dict(factory.keywords)
+        factory = factory.func
     module, name = getattr(factory, "__module__", "__main__"), getattr(factory, "__qualname__", "<unnamed>")
-    if module == "__main__" or "<" in name:
+    if module == "__main__" or module.startswith(TASK_FILE_PREFIX):
         return None
-    return f"{module}:{name}", kwargs
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return (f"{module}:{name}", kwargs) if found == factory else None
 
 
 def _squared_errors(output: Tensor, targets: Tensor) -> Tensor:

@@ -1,15 +1,16 @@
 """The one trainer: step-indexed, deterministic given a seed, resumable at any step; it knows no method by name."""
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import nn
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, implements
+from paretorch.training.devices import autocast, make_accelerator, repeatable_cudnn
 from paretorch.training.evaluate import evaluate
 from paretorch.training.interrupt import stop_on_signal
 from paretorch.training.loop import Loop
@@ -18,11 +19,8 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.sampler import ShuffledEpochs
 from paretorch.training.seeding import seed_global, stream_seed
 from paretorch.training.settings import TrainSettings
-from paretorch.training.state import TrainingRun
+from paretorch.training.state import TrainingRun, load_optimizer
 from paretorch.training.task import Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,8 @@ class Trainer:
         directory: where checkpoints go; None keeps nothing on disk.
 
     Raises:
-        InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set.
+        InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set; or
+            if the settings' device or precision is not to be had.
     """
 
     def __init__(
@@ -72,7 +71,8 @@ class Trainer:
     ) -> None:
         self.task, self.settings, self.seed, self.directory = task, settings or TrainSettings(), seed, directory
         self.train_set, self.eval_set = task.train_set(), task.eval_set()
-        self.accelerator = _accelerator(self.settings)
+        self.accelerator = make_accelerator(self.settings)
+        self.device = self.accelerator.device
         size, world = self.settings.batch_size, self.accelerator.num_processes
         if size % (world * self.settings.accumulate):
             raise InputError(
@@ -97,13 +97,13 @@ class Trainer:
 
     def evaluate(self, model: nn.Module, examples: Any = None) -> dict[str, float]:
         """Metrics of `model` on `examples`, by default the evaluation set."""
-        model.to(self.accelerator.device)
+        model.to(self.device)
         return evaluate(
             self.task,
             model,
             self.eval_set if examples is None else examples,
-            device=self.accelerator.device,
-            autocast=self.accelerator.autocast(),
+            device=self.device,
+            autocast=autocast(self.device, self.settings.precision),
         )
 
     def fit(
@@ -136,14 +136,21 @@ class Trainer:
         run = self._start(model, phase, num_steps, methods, optimizer_state)
         loop = Loop(self, run, phase=phase, schedule=schedule)
         with ExitStack() as stack:
-            stack.enter_context(torch.backends.cudnn.flags(deterministic=True, benchmark=False))
+            stack.enter_context(repeatable_cudnn())
             loop.resume()
             run.wrap()
+            stack.callback(run.unwrap)
             stop = stack.enter_context(stop_on_signal())
             advance = stack.enter_context(progress(f"{phase} (seed {self.seed})", num_steps))
             loop.train(stop, advance)
+        seed_global(run.seed, "finish")
         for method in methods:
             method.finish(run)
+        if run.model is not model:
+            raise InputError(
+                f"a method of {[method.name for method in methods]} put another module in the place of the model and "
+                "left it there; change the given module, or put it back in `finish`"
+            )
         model.eval()
         return PhaseResult(
             phase=phase,
@@ -164,10 +171,10 @@ class Trainer:
         methods: Sequence[Method],
         optimizer_state: dict[str, Any] | None,
     ) -> TrainingRun:
-        model.to(self.accelerator.device).train()
+        model.to(self.device).train()
         optimizer = self.settings.optimizer(model.parameters())
-        if optimizer_state is not None:
-            optimizer.load_state_dict(optimizer_state)
+        if optimizer_state is not None:  # copied, because torch would go on writing into the caller's tensors
+            load_optimizer(optimizer, copy.deepcopy(optimizer_state), "the given optimizer state")
         run = TrainingRun(
             self.accelerator,
             self.task,
@@ -196,14 +203,3 @@ def _check_methods(methods: Sequence[Method], settings: TrainSettings) -> None:
         raise InputError(f"at most one method may own the training step; {owners} all do")
     if owners and settings.accumulate > 1:
         raise InputError(f"{owners[0]!r} owns the training step and sees whole batches; set accumulate to 1")
-
-
-def _accelerator(settings: TrainSettings) -> "Accelerator":
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != settings.precision:
-        AcceleratorState._reset_state()
-    if settings.device == "cpu" and PartialState._shared_state and PartialState().device.type != "cpu":
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=settings.precision, cpu=settings.device == "cpu")

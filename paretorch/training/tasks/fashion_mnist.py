@@ -6,12 +6,14 @@ held out for every choice (fixed seed 42). Images stay in memory as uint8 and ar
 
 import gzip
 import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, split
@@ -20,7 +22,7 @@ from paretorch.training.models.mlp import lenet_300_100
 from paretorch.training.supervised import SupervisedTask
 
 MEAN, STD = 0.2860, 0.3530  # of the training pixels after division by 255
-MODELS = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
+MODELS: dict[str, Callable[[], nn.Module]] = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
 
 
 class FashionMNIST(SupervisedTask):
@@ -109,7 +111,7 @@ def _idx(path: Path, *, magic: int) -> Tensor:
         raise InputError(f"{path} is missing; the folder must hold the four official .gz files")
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a readable gzip file ({error}); download it again") from error
     dimensions = magic & 255
     header = 4 * (1 + dimensions)

@@ -1,5 +1,6 @@
 """Finds a task by its short name, or a user's own by `file.py:factory` or `package.module:factory`."""
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from paretorch.errors import InputError
+from paretorch.training.supervised import TASK_FILE_PREFIX
 from paretorch.training.task import Task
 
 BUILT_IN = {
@@ -55,11 +57,12 @@ def _module(location: str) -> ModuleType:
     path = Path(location)
     if not path.is_file():
         raise InputError(f"there is no task file {path}")
-    spec = importlib.util.spec_from_file_location(f"paretorch_task_{path.stem}", path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # two files of one name are two modules
+    spec = importlib.util.spec_from_file_location(f"{TASK_FILE_PREFIX}{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported as Python")
     module, loader = importlib.util.module_from_spec(spec), spec.loader
-    sys.modules[spec.name] = module  # dataclasses and pickling workers look their module up here
+    sys.modules[spec.name] = module  # dataclasses look their module up here
 
     def execute() -> ModuleType:
         loader.exec_module(module)
@@ -71,7 +74,7 @@ def _module(location: str) -> ModuleType:
 def _imported(location: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except Exception as error:  # whatever the user's own file raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's own file raises while it is imported
         raise InputError(f"{location} does not import: {type(error).__name__}: {error}") from error
 
 
