@@ -56,9 +56,9 @@ def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
     else:
         parts.append(f"every interval contains 1 or reaches into {within}: the latency did not change measurably")
     if noisy := [speed for speed in speeds if not speed.certified]:
-        reasons = list(dict.fromkeys(speed.reason or "" for speed in noisy))
-        more = f", and {plural(len(reasons) - 1, 'other reason')}" if len(reasons) > 1 else ""
-        parts.append(f"not certified for {len(noisy)} of {plural(len(speeds), 'arm')} ({reasons[0]}{more})")
+        first = (noisy[0].reason or "").split(";")[0].removesuffix(".")
+        example = f"for example, {first}" if len(noisy) > 1 or first != noisy[0].reason else first
+        parts.append(f"not certified for {len(noisy)} of {plural(len(speeds), 'arm')} ({example})")
     return f"{'; '.join(parts)}."
 
 

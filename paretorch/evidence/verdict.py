@@ -9,6 +9,7 @@ Rules that the sentences keep:
 - runs that failed are named.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
@@ -20,6 +21,7 @@ from paretorch.evidence.words import listing, percent, plural, seeds, setting
 
 TOLERANCE = 0.01  # relative loss of validation quality that still counts as "keeps the dense model's quality"
 _CONTRASTS = ("schedule", "method", "allocation")
+_TUNED = "tuned"  # True when a rate was chosen among trials; describes a competitor, and does not part settings
 _SWEPT = ("sparsity", "epochs", "cycles")  # what describes a setting rather than a competitor
 _REFERENCES = ("FT", "random")  # the simplest level of a factor, which the others have to beat
 
@@ -66,7 +68,7 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
         return []
     settings: dict[str, list[Arm]] = {}
     for arm in arms:
-        rest = {key: value for key, value in sorted(arm.group.items()) if key != name}
+        rest = {key: value for key, value in sorted(arm.group.items()) if key not in (name, _TUNED)}
         settings.setdefault(repr(rest), []).append(arm)
     pairs = []
     for competitors in settings.values():
@@ -137,8 +139,17 @@ def _comparison(arm: Arm, reference: Arm) -> str:
     place = f"At {setting(group)}, " if group else ""
     return (
         f"{place}{name_of(arm, without=_SWEPT)} reaches {arm.metric.mean(arm.quality)}, "
-        f"{_difference_words(arm, difference(arm, reference), name_of(reference, without=_SWEPT))}."
+        f"{_difference_words(arm, difference(arm, reference), name_of(reference, without=_SWEPT))}"
+        f"{_unequal_training(arm, reference)}."
     )
+
+
+def _unequal_training(arm: Arm, reference: Arm) -> str:
+    """A clause when the two did not train for as long; "" when they did or it is unknown."""
+    mine, other = arm.interval(training_epochs), reference.interval(training_epochs)
+    if mine is None or other is None or math.isclose(mine.mean, other.mean, rel_tol=1e-3):
+        return ""
+    return f"; trained for {plural(mine.mean, 'epoch')} in all against {plural(other.mean, 'epoch')}"
 
 
 def _difference_words(arm: Arm, gap: Interval | None, other: str) -> str:
@@ -185,8 +196,8 @@ def _training_cost(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]
     span = plural(low, "epoch") if low == high else f"{low:g} to {plural(high, 'epoch')}"
     times = f"{low / dense.mean:.2f}" if low == high else f"{low / dense.mean:.2f} to {high / dense.mean:.2f}"
     return [
-        f"Training cost, all phases included (dense training and retraining): {span} for the compressed arms against "
-        f"{plural(dense.mean, 'epoch')} for the dense model, {times} times as much."
+        f"Training cost, all phases included (dense training, retraining, tuning trials): {span} for the compressed "
+        f"arms against {plural(dense.mean, 'epoch')} for the dense model, {times} times as much."
     ]
 
 
@@ -203,6 +214,8 @@ def name_of(arm: Arm, *, without: Sequence[str] = ()) -> str:
     """An arm in words from its factors, 'IMP with ALLR at 90 % sparsity and 2 retraining epochs'; else its label."""
     group = {key: value for key, value in arm.group.items() if key not in without}
     method, schedule = group.pop("method", None), group.pop("schedule", None)
+    if group.pop(_TUNED, False) and schedule is not None:
+        schedule = f"tuned {schedule}"
     if method is None:
         return arm.label
     name = str(method) if schedule is None else f"{method} with {schedule}"

@@ -125,6 +125,23 @@ def test_contrasts_differ_in_the_schedule_only_and_take_ft_as_reference(sweep):
     assert [(a.label, b.label) for a, b in pairs] == [("IMP ALLR 90%", "IMP FT 90%"), ("IMP ALLR 98%", "IMP FT 98%")]
 
 
+def test_unequal_training_is_said_beside_the_difference(sweep):
+    runs = sweep()
+    assert not any("trained for" in sentence for sentence in verdict(runs))
+    for run in runs:
+        if run.arm == "IMP FT 90%":
+            run.phases.insert(1, {"phase": "trial-0", "epochs": 6.0})
+    assert only(verdict(runs), "^At 90 %").endswith("; trained for 12 epochs in all against 18 epochs.")
+
+
+def test_tuned_reference_is_named_so_and_still_compared(sweep):
+    runs = sweep()
+    for run in runs:
+        if run.group.get("schedule") == "FT":
+            run.group["tuned"] = True
+    assert "points more than IMP with tuned FT (95 %" in only(verdict(runs), "^At 90 %")
+
+
 def test_missing_dense_baseline_is_said_and_no_loss_is_claimed(sweep):
     sentences = verdict([run for run in sweep() if not run.is_baseline])
     assert sentences[-1].startswith("These runs hold no dense baseline, so nothing can be said about what compression")
@@ -162,7 +179,7 @@ def test_unchanged_latency_is_stated_with_its_ratio(sweep):
 
 def test_noisy_timing_is_called_not_certified_with_its_reason(sweep):
     sentence = only(verdict(sweep(quiet=False)), "batch size 1")
-    assert "not certified for 4 of 4 arms (the load average was 9.0)" in sentence
+    assert "not certified for 4 of 4 arms (for example, the load average was 9.0)" in sentence
 
 
 def test_measured_change_is_named_with_its_interval(sweep):

@@ -79,7 +79,11 @@ def write_report(records: Iterable[RunRecord], path: str | Path, *, title: str, 
 
 def _environment() -> Environment:
     loader = PackageLoader("paretorch.evidence.report")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
 
 
 def _subtitle(arms: Sequence[Arm]) -> str:

@@ -90,8 +90,8 @@ def _training(arms: Sequence[Arm]) -> Axis:
         key="training",
         title="Quality against training cost",
         label="training epochs, all phases" if epochs else "training seconds, all phases (measured)",
-        caption="All phases are charged: dense training, pruning and every retraining. A compressed model that starts "
-        "from a trained dense one is never cheaper to train than the dense one.",
+        caption="All phases are charged: dense training, every retraining, discarded tuning trials. A compressed model "
+        "that starts from a trained dense one is never cheaper to train than the dense one.",
         places=epochs or _counted(arms, training_seconds),
     )
 

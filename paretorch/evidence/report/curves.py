@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import sparsity
 from paretorch.evidence.records import RunRecord
+from paretorch.evidence.report.style import short
 
-MAX_POINTS = 200  # per run and line: more cannot be seen, and a page of 100 runs stays small
+MAX_POINTS = 120  # per run and line: more cannot be seen, and a page of 100 runs stays small
 MAX_ARMS_FIRST = 6
 
 Line = tuple[list[float | None], list[float | None]]
@@ -16,7 +17,7 @@ Line = tuple[list[float | None], list[float | None]]
 def traces(run: RunRecord, *, factor: float) -> tuple[Line, Line]:
     """Two lines over the steps of the run: validation (times `factor`) and learning rate.
 
-    Steps start again in each phase; a later phase is drawn after the earlier ones, with a gap in the line.
+    Where steps start again, the later points are drawn after the earlier ones; between phases the line has a gap.
     """
     return _line(run, "validation", factor), _line(run, "lr", 1.0)
 
@@ -37,12 +38,16 @@ def arms_shown_first(arms: Sequence[Arm]) -> set[str]:
 def _line(run: RunRecord, name: str, factor: float) -> Line:
     pieces: list[list[tuple[float, float]]] = [[]]
     offset = last = 0.0
+    phase = run.curves[0].get("phase") if run.curves else None
     for point in run.curves:
         step, value = point.get("step"), point.get(name)
         if step is None:
             continue
-        if step + offset < last:
+        restarted = step + offset < last
+        if restarted:
             offset = last
+        if restarted or point.get("phase") != phase:
+            phase = point.get("phase")
             pieces.append([])
         last = step + offset
         if isinstance(value, int | float) and math.isfinite(value):
@@ -54,10 +59,19 @@ def _line(run: RunRecord, name: str, factor: float) -> Line:
         if x:
             x.append(None)
             y.append(None)
-        for step, value in _thinned(piece, keep):
-            x.append(step)
-            y.append(float(f"{value:.5g}"))
+        for step, value in _thinned(_without_flat_middles(piece), keep):
+            x.append(short(step))
+            y.append(short(value))
     return x, y
+
+
+def _without_flat_middles(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same line with fewer points: those between two equal neighbours are left out."""
+    return [
+        point
+        for i, point in enumerate(points)
+        if i in (0, len(points) - 1) or not points[i - 1][1] == point[1] == points[i + 1][1]
+    ]
 
 
 def _thinned(points: list[tuple[float, float]], keep: int) -> list[tuple[float, float]]:

@@ -17,10 +17,10 @@ from paretorch.evidence.front import Front, Point
 from paretorch.evidence.quantities import sparsity
 from paretorch.evidence.report.axes import Axis
 from paretorch.evidence.report.curves import arms_shown_first, traces
-from paretorch.evidence.report.style import DASHES, DENSE_MARKS, GRID, MUTED, TEXT, Marks, marks
+from paretorch.evidence.report.style import DASHES, DENSE_MARKS, GRID, MUTED, TEXT, Marks, marks, short
 from paretorch.evidence.statistics import Interval
 from paretorch.evidence.verdict import name_of
-from paretorch.evidence.words import grouped, percent
+from paretorch.evidence.words import Metric, grouped, percent
 
 MAX_DECADE = 12  # a terabyte, or a trillion parameters
 
@@ -44,8 +44,8 @@ def scatter(arms: Sequence[Arm], axis: Axis) -> dict[str, Any]:
         points += [Point(arm.label, c.mean, q.mean) for (arm, _, _), c, q in zip(shown, costs, qualities, strict=True)]
         symbols = [drawn.symbol if place.certified else f"{drawn.symbol}-open" for _, _, place in shown]
         figure.add_scatter(
-            x=[_short(cost.mean) for cost in costs],
-            y=[_short(quality.mean) for quality in qualities],
+            x=[short(cost.mean) for cost in costs],
+            y=[short(quality.mean) for quality in qualities],
             mode="markers" if len(shown) == 1 or axis.key.startswith("latency") else "lines+markers",
             name=html.escape(name),
             marker={"color": drawn.colour, "symbol": symbols, "size": 15 if drawn is DENSE_MARKS else 10},
@@ -63,7 +63,7 @@ def scatter(arms: Sequence[Arm], axis: Axis) -> dict[str, Any]:
     if axis.can_rank and len(points) > 1:
         _add_front(figure, points, higher_is_better=metric.higher_is_better)
     figure.update_xaxes(title=axis.label, **_scale(axis, [place.cost for place in axis.places.values()]))
-    figure.update_yaxes(title=f"test {html.escape(metric.axis)}")
+    figure.update_yaxes(title=f"test {html.escape(metric.axis)}", **_bounds(metric))
     return _finished(figure, height=360, per_row=1)
 
 
@@ -97,7 +97,7 @@ def curves(arms: Sequence[Arm]) -> dict[str, Any] | None:
                     )
                     legend = False
     figure.update_xaxes(title="optimizer step, counted over all phases of the run", row=2, col=1)
-    figure.update_yaxes(title=f"validation {html.escape(metric.axis)}", row=1, col=1)
+    figure.update_yaxes(title=f"validation {html.escape(metric.axis)}", row=1, col=1, **_bounds(metric))
     figure.update_yaxes(title="learning rate", row=2, col=1)
     return _finished(figure, height=500, per_row=3)
 
@@ -142,6 +142,11 @@ def _scale(axis: Axis, costs: Sequence[Interval]) -> dict[str, Any]:
     return {"rangemode": "tozero"}
 
 
+def _bounds(metric: Metric) -> dict[str, float]:
+    """A percentage cannot leave 0 to 100, though its t-interval can; a little room keeps the marks whole."""
+    return {"minallowed": -2, "maxallowed": 102} if metric.is_fraction else {}
+
+
 def _bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:
     if all(interval.low is None for interval in intervals):
         return None
@@ -150,8 +155,8 @@ def _bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:
     return {
         "type": "data",
         "symmetric": False,
-        "array": [_short(v) for v in above],
-        "arrayminus": [_short(v) for v in below],
+        "array": [short(v) for v in above],
+        "arrayminus": [short(v) for v in below],
         "color": drawn.colour,
         "thickness": 1,
         "width": 3,
@@ -160,9 +165,11 @@ def _bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:
 
 def _add_front(figure: go.Figure, points: Sequence[Point], *, higher_is_better: bool) -> None:
     best = Front(points, higher_is_better=higher_is_better).optimal
+    if len(best) == 1:
+        return  # one point beats all others: there is no line to draw
     figure.add_scatter(
-        x=[_short(point.cost) for point in best],
-        y=[_short(point.quality) for point in best],
+        x=[short(point.cost) for point in best],
+        y=[short(point.quality) for point in best],
         mode="lines",
         name="front (of the means)",
         line={"color": MUTED, "width": 2, "dash": "dot", "shape": "hv"},
@@ -189,7 +196,3 @@ def _finished(figure: go.Figure, *, height: int, per_row: int) -> dict[str, Any]
     figure.update_yaxes(gridcolor=GRID, linecolor=MUTED, zeroline=False, automargin=True)
     content: dict[str, Any] = json.loads(figure.to_json())
     return content
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")

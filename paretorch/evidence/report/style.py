@@ -28,6 +28,12 @@ class Marks:
 DENSE_MARKS = Marks(DENSE, "star")
 
 
+def short(value: float) -> float:
+    """Six digits, and whole numbers as such: pages stay small and a screen shows no more."""
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
 def marks(index: int) -> Marks:
     """Marks of series number `index` (from 0): 64 combinations before the first repeats."""
     turn, place = divmod(index, len(_LIGHT))

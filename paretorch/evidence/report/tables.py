@@ -1,7 +1,7 @@
 """The tables of a report: every figure with its uncertainty, as text; "not known" is a dash, never a zero."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretorch.evidence.arms import Arm, difference
 from paretorch.evidence.quantities import (
@@ -18,7 +18,7 @@ from paretorch.evidence.quantities import (
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.statistics import Interval
 from paretorch.evidence.verdict import claim, contrasts
-from paretorch.evidence.words import Metric, grouped, percent, ratio
+from paretorch.evidence.words import Metric, grouped, percent, plural, ratio
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -44,7 +44,7 @@ class Table:
 
 def tables_of(arms: Sequence[Arm], baseline: Arm | None) -> list[Table]:
     """Quality, cost and paired comparisons; the comparisons only if there are any."""
-    tables = [_quality(arms, baseline), _cost(arms, baseline)]
+    tables = [_without_empty_columns(_quality(arms, baseline)), _without_empty_columns(_cost(arms, baseline))]
     if pairs := contrasts([arm for arm in arms if not arm.is_baseline and arm.quality is not None]):
         tables.append(_comparisons(pairs))
     return tables
@@ -202,6 +202,20 @@ def runs_table(arms: Sequence[Arm]) -> Table:
     )
 
 
+def _without_empty_columns(table: Table) -> Table:
+    """The table without the columns that hold no value in any row; the caption names them."""
+    empty = [i for i in range(len(table.head)) if all(row[i] == UNKNOWN for row in table.rows)]
+    if not empty:
+        return table
+    kept = [i for i in range(len(table.head)) if i not in empty]
+    return replace(
+        table,
+        caption=f"{table.caption} Not recorded in any run: {'; '.join(table.head[i] for i in empty)}.",
+        head=[table.head[i] for i in kept],
+        rows=[[row[i] for i in kept] for row in table.rows],
+    )
+
+
 def _count(arm: Arm) -> str:
     failed = len(arm.runs) - len(arm.finished)
     return f"{len(arm.finished)}{', low-n' if len(arm.finished) < 5 else ''}" + (f", {failed} failed" if failed else "")
@@ -242,7 +256,8 @@ def _zeros(arm: Arm) -> str:
 def _speed(speed: MeasuredSpeed | None) -> str:
     if speed is None:
         return UNKNOWN
-    return f"{ratio(speed.interval)}, n={speed.interval.n}, " + ("certified" if speed.certified else "not certified")
+    sample = plural(speed.seeds, "seed") if speed.seeds > 1 else plural(speed.interval.n, "round")
+    return f"{ratio(speed.interval)}, {sample}, {'certified' if speed.certified else 'not certified'}"
 
 
 def _latency(arm: Arm, batch: int) -> str:
