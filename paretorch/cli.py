@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 logger = logging.getLogger("paretorch")
 
+PIPE_WIDTH = 110
+
 Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="PARETORCH_DATA", help="Folder with the data sets."),
@@ -193,15 +195,16 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
     from rich.console import Console
 
     from paretorch.evidence.report import write_report
-    from paretorch.evidence.terminal import print_findings, print_front
+    from paretorch.evidence.terminal import print_front
+    from paretorch.evidence.verdict import verdict
 
     records = sweep.run(folder, resume=resume)
     path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     print_front(records, console)
-    print_findings(records, console, most=3)
-    console.print(f"Report: {path}", soft_wrap=True)
-    console.print(f"Records, checkpoints and models: {folder / 'runs'}", soft_wrap=True)
+    typer.echo(f"Report: {path}")
+    typer.echo(f"Records, checkpoints and models: {folder / 'runs'}")
+    typer.echo(verdict(records)[0])
 
 
 def main() -> None:
