@@ -44,6 +44,8 @@ def macs_sentence(compressed: Sequence[Arm]) -> list[str]:
 def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
     speeds = [speed for _, speed in found]
     changed = [f"{arm.label}: {ratio(speed.interval)}" for arm, speed in found if speed.changed]
+    quiet = all(speed.certified for speed in speeds)
+    finding = "the latency did not change measurably" if quiet else "no change of latency can be claimed"
     within = f"1 ± {percent(RESOLUTION)}"
     parts = [f"At batch size {batch} the measured speed-up over the dense model (dense time / this time) is"]
     parts[0] += f" {_span(speeds)}"
@@ -51,10 +53,9 @@ def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
         parts.append(f"the interval lies outside {within} for {listing(changed)}")
     elif any(speed.interval.low is None for speed in speeds):
         parts.append("some of these ratios come without an interval, so no change can be claimed")
-    elif all(speed.interval.contains(1.0) for speed in speeds):
-        parts.append("every interval contains 1: the latency did not change measurably")
     else:
-        parts.append(f"every interval contains 1 or reaches into {within}: the latency did not change measurably")
+        reach = "contains 1" if all(speed.interval.contains(1.0) for speed in speeds) else f"reaches into {within}"
+        parts.append(f"every interval {reach}: {finding}")
     if noisy := [speed for speed in speeds if not speed.certified]:
         first = (noisy[0].reason or "").split(";")[0].removesuffix(".")
         example = f"for example, {first}" if len(noisy) > 1 or first != noisy[0].reason else first

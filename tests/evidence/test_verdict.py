@@ -180,6 +180,8 @@ def test_unchanged_latency_is_stated_with_its_ratio(sweep):
 def test_noisy_timing_is_called_not_certified_with_its_reason(sweep):
     sentence = only(verdict(sweep(quiet=False)), "batch size 1")
     assert "not certified for 4 of 4 arms (for example, the load average was 9.0)" in sentence
+    assert "no change of latency can be claimed" in sentence
+    assert "did not change" not in sentence
 
 
 def test_measured_change_is_named_with_its_interval(sweep):

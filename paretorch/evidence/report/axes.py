@@ -120,7 +120,9 @@ def _times(arms: Sequence[Arm], baseline: Arm | None) -> list[Axis]:
             else "Hollow marks are not certified: the machine was noisy, or the models were not timed side by side."
         )
         if not changed[batch]:
-            caption += f" No interval lies outside 1 ± {percent(RESOLUTION)}: no change of time, no front."
+            caption += (
+                f" No interval lies outside 1 ± {percent(RESOLUTION)}: no change of time is claimed, no front drawn."
+            )
         axes.append(
             Axis(
                 key=f"latency-{batch}",

@@ -184,7 +184,7 @@ def _finished(figure: go.Figure, *, height: int, per_row: int) -> dict[str, Any]
     figure.update_layout(
         template=go.layout.Template(),
         height=height + legend_height,
-        margin={"l": 64, "r": 16, "t": 12, "b": 56 + legend_height},
+        margin={"l": 64, "r": 16, "t": 30, "b": 56 + legend_height},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": TEXT},
