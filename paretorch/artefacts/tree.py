@@ -134,10 +134,10 @@ class _Writer:
         problem = _why_not_storable(tensor)
         if problem:
             raise TypeError(f"{_place(path)}: {problem}")
-        identity = _identity(tensor)
-        name = self._names.get(identity)
+        key = identity(tensor)
+        name = self._names.get(key)
         if name is None:
-            name = self._names[identity] = self._free_name(".".join(path) or "tensor")
+            name = self._names[key] = self._free_name(".".join(path) or "tensor")
             plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
             if plain.dtype in _RAW_NAMES:
                 plain = plain.reshape(-1).view(torch.uint8)
@@ -158,8 +158,8 @@ class _Writer:
         return candidate
 
 
-def _identity(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for two tensors exactly when they are the same view of the same memory."""
+def identity(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for two living tensors exactly when they are the same view of the same memory (tied weights are)."""
     if tensor.numel() == 0:  # all empty storages report address 0
         return (id(tensor),)
     address = (str(tensor.device), tensor.untyped_storage().data_ptr(), tensor.storage_offset())

@@ -93,7 +93,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES)
 def test_any_tree_comes_back_with_the_same_types_order_and_bits(tmp_path: Path, tree: Any) -> None:
     assert same(round_trip(tmp_path / "t", tree), tree)
