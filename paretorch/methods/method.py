@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,10 @@ class Run(ABC):
         sampler: which examples make up each batch; a method may replace it in `data`.
         seed: the run's seed.
         device: where batches are put.
+        clips_before_update: True in loops that clip the gradients before `before_update` is called, as Hugging Face's
+            does; a method whose effect depends on the order acts earlier there, by hooks, or is refused.
+        handles: hooks that methods put on the model for that purpose; a foreign loop removes them at the end, also
+            after an error.
     """
 
     model: nn.Module
@@ -59,6 +64,8 @@ class Run(ABC):
     sampler: Any
     seed: int
     device: torch.device
+    clips_before_update: bool = False
+    handles: list[RemovableHandle]
 
     @property
     def optimizer(self) -> Optimizer:
@@ -91,10 +98,12 @@ class Run(ABC):
 class Method:
     """Base of all methods: every hook is a no-op, and a method overrides only what it needs.
 
-    `name` identifies the method in checkpoints, ledgers and error messages.
+    `name` identifies the method in checkpoints, ledgers and error messages. `allows_early_clipping` says that the
+    method's `before_update` has the same effect where `run.clips_before_update` is True.
     """
 
     name: str = "method"
+    allows_early_clipping: bool = False
 
     def start(self, run: Run) -> None:
         """Before anything is wrapped: change model, optimizer, data or loss."""

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run
+from paretorch.methods.replacement import replace_parameters
 from paretorch.training.sampler import Sampler
 from paretorch.training.task import Task
 
@@ -102,22 +103,7 @@ class TrainingRun(Run):
             parameter.grad = None
 
     def replace_parameters(self, mapping: Mapping[str, nn.Parameter], state: Mapping[str, Any] | None = None) -> None:
-        present = dict(self.model.named_parameters(remove_duplicate=False))
-        if unknown := set(mapping) - set(present):
-            raise InputError(f"cannot replace {sorted(unknown)}: the model has no such parameter")
-        if foreign := set(state or {}) - set(mapping):
-            raise InputError(f"optimizer state was given for {sorted(foreign)}, which are not being replaced")
-        new_of = {present[name]: (name, new) for name, new in mapping.items()}
-        for full_name, old in present.items():
-            if old in new_of:
-                owner, _, attribute = full_name.rpartition(".")
-                setattr(self.model.get_submodule(owner), attribute, new_of[old][1])
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["params"] = [new_of[p][1] if p in new_of else p for p in group["params"]]
-            for old, (name, new) in new_of.items():
-                if optimizer.state.pop(old, None) is not None and state is not None and name in state:
-                    optimizer.state[new] = dict(state[name])
+        replace_parameters(self.model, self.optimizers.values(), mapping, state)
         if self.wrapped is not self.model:
             self.wrap()
 

@@ -7,8 +7,8 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from paretorch.errors import InputError
-from paretorch.methods.schedules import norm_drop, removed_square, total_square
+from paretorch.errors import InputError, NoEffectWarning
+from paretorch.methods.schedules import norm_drop, norm_drop_of, removed_square, total_square
 
 GAUSSIAN = {0.5: 0.3777, 0.7: 0.5564, 0.8: 0.6616, 0.9: 0.7893, 0.95: 0.8711, 0.98: 0.9346}
 LAPLACE = {0.5: 0.258, 0.7: 0.417, 0.8: 0.524, 0.9: 0.671, 0.95: 0.780, 0.98: 0.876}
@@ -180,3 +180,32 @@ def test_the_scope_halves_the_drop_of_resnet56_at_initialisation(sparsity, pruna
     assert norm_drop(total_square=of_all, removed_square=removed, fraction=sparsity) == pytest.approx(
         everything, abs=0.01
     )
+
+
+def test_norm_drop_of_a_model_is_that_of_its_parts_in_the_first_and_in_a_later_step():
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    weights = {"0.weight": model[0].weight.detach().clone(), "1.weight": model[1].weight.detach().clone()}
+    first = {name: smallest_removed(weight, 0.5) for name, weight in weights.items()}
+    total = sum(float(w.double().square().sum()) for w in weights.values())
+    removed = sum(float(w[~first[name]].double().square().sum()) for name, w in weights.items())
+    assert norm_drop_of(model, masks=first) == pytest.approx(math.sqrt(removed / total / 0.5), rel=1e-12)
+
+    with torch.no_grad():
+        for name, mask in first.items():
+            model.get_parameter(name).mul_(mask)
+    second = {name: smallest_removed(model.get_parameter(name).detach(), 0.8) for name in first}
+    kept_total = total - removed
+    now = sum(float(w[first[name] & ~second[name]].double().square().sum()) for name, w in weights.items())
+    num_removed, remaining = 15 - 6 + 10 - 4, 15 + 10
+    expected = math.sqrt(now / kept_total / (num_removed / remaining))
+    assert norm_drop_of(model, masks=second, previous=first) == pytest.approx(expected, rel=1e-12)
+
+
+def test_norm_drop_after_the_masks_were_applied_warns():
+    model = nn.Sequential(nn.Linear(6, 5))
+    masks = {"0.weight": smallest_removed(model[0].weight.detach(), 0.5)}
+    with torch.no_grad():
+        model[0].weight.mul_(masks["0.weight"])
+    with pytest.warns(NoEffectWarning, match="15 weights that this step removes are zero already"):
+        assert norm_drop_of(model, masks=masks) == 0
+    assert norm_drop_of(model, masks=masks, previous=masks) == 0  # nothing is removed, so nothing is wrong

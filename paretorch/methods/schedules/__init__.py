@@ -3,7 +3,14 @@
 from paretorch.methods.schedules.adapter import as_scheduler
 from paretorch.methods.schedules.base import Constant, Cosine, Linear, MultiStep, Ramped, Schedule, WarmupShape
 from paretorch.methods.schedules.dense import DenseSchedule, check_finetune_baseline
-from paretorch.methods.schedules.norms import NormScope, adaptive_factor, norm_drop, removed_square, total_square
+from paretorch.methods.schedules.norms import (
+    NormScope,
+    adaptive_factor,
+    norm_drop,
+    norm_drop_of,
+    removed_square,
+    total_square,
+)
 from paretorch.methods.schedules.retraining import (
     ALLR,
     CLR,
@@ -36,6 +43,7 @@ __all__ = [
     "as_scheduler",
     "check_finetune_baseline",
     "norm_drop",
+    "norm_drop_of",
     "removed_square",
     "retraining_schedule",
     "total_square",

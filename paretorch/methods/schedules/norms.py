@@ -10,13 +10,14 @@ code subtracts two float32 norms. In iterative pruning s is the fraction of one 
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NoEffectWarning
 
 NormScope = Literal["prunable", "all"]
 
@@ -50,6 +51,47 @@ def norm_drop(*, total_square: float, removed_square: float, fraction: float) ->
     if removed_square == 0:
         return 0.0
     return math.sqrt(removed_square / (total_square * fraction))
+
+
+def norm_drop_of(
+    model: nn.Module,
+    *,
+    masks: Mapping[str, Tensor],
+    previous: Mapping[str, Tensor] | None = None,
+    scope: NormScope = "prunable",
+) -> float:
+    """The relative norm drop d1 of pruning `model` with `masks`; call it before the masks are applied.
+
+    Args:
+        model: holds the weights from before this pruning step; not changed.
+        masks: bool, True = kept, by parameter name, after this pruning step.
+        previous: the masks before it; None if this is the first.
+        scope: weights over which the norm is taken, as in `total_square`.
+
+    Raises:
+        InputError: as for `total_square`, `removed_square` and `norm_drop`.
+
+    Warns:
+        NoEffectWarning: if the weights to be removed are all zero, as they are once the masks were applied.
+    """
+    before = previous or {}
+    remaining = sum(int(before.get(name, torch.ones_like(mask)).count_nonzero()) for name, mask in masks.items())
+    num_removed = remaining - sum(int(mask.count_nonzero()) for mask in masks.values())
+    removed = removed_square(
+        dict(model.named_parameters(remove_duplicate=False)), kept_before=previous, kept_after=masks
+    )
+    if num_removed and not removed:
+        warnings.warn(
+            f"the {num_removed} weights that this step removes are zero already, so its norm drop is 0; take the norm "
+            "drop before the masks are applied",
+            NoEffectWarning,
+            stacklevel=2,
+        )
+    return norm_drop(
+        total_square=total_square(model, names=list(masks), scope=scope),
+        removed_square=removed,
+        fraction=num_removed / remaining if remaining else 0.0,
+    )
 
 
 def adaptive_factor(*, norm_drop: float, budget_ratio: float) -> float:

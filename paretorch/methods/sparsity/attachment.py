@@ -107,7 +107,8 @@ class Attachment(Generic[MasksT]):
         if taken:
             raise InputError(
                 f"masks are already attached to {taken}; two sets in force would silently prune what either prunes. "
-                "Use attachment.update(masks), or attachment.remove() first."
+                "Use attachment.update(masks), or attachment.remove() first; after an interrupted training with a "
+                "callback, callback.close()."
             )
         return bindings
 

@@ -12,8 +12,11 @@ weights, to training f(w * m).
 
 from typing import Any
 
+from torch.utils.hooks import RemovableHandle
+
 from paretorch.methods.card import Card
 from paretorch.methods.method import Method, Run
+from paretorch.methods.sparsity.attachment import hooked
 from paretorch.methods.sparsity.binding import Binding, bind, clear_state_
 from paretorch.methods.sparsity.masks import Masks
 
@@ -42,17 +45,20 @@ class MaskEnforcement(Method):
     """The masks of a training run: pruned weights are +0.0 after every update, proved once more at the end.
 
     Hooks: start (prune, clear optimizer state), before_update (gradients, before clipping), after_update (weights),
-    finish (check). Touches weights, gradients and optimizer state of pruned entries; never shapes, data or loss.
+    finish (check). In a loop that clips before `before_update`, gradients are masked as they are accumulated, by hooks
+    on the parameters. Touches weights, gradients and optimizer state of pruned entries; never shapes, data or loss.
 
     Args:
         masks: what to keep; `update` swaps them in mid-run.
     """
 
     name = "masks"
+    allows_early_clipping = True
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
         self._bindings: list[Binding] = []
+        self._hooks: list[RemovableHandle] = []
 
     def start(self, run: Run) -> None:
         self.update(run, self.masks)
@@ -64,12 +70,17 @@ class MaskEnforcement(Method):
             InputError: if a mask does not fit the model; the old masks then stay in force.
         """
         bindings = bind(run.model, masks)
-        self.masks, self._bindings = masks, bindings
+        self.masks = masks
+        self._hold(run, bindings)
         for binding in bindings:
             binding.zero_(binding.parameter)
             binding.mask_gradient_()
         for optimizer in run.optimizers.values():
             clear_state_(bindings, optimizer)
+
+    def before_forward(self, run: Run) -> None:
+        if run.clips_before_update:  # the hooks must hang before the backward pass
+            self._current(run)
 
     def before_update(self, run: Run) -> None:
         for binding in self._current(run):
@@ -92,5 +103,13 @@ class MaskEnforcement(Method):
     def _current(self, run: Run) -> list[Binding]:
         """The bindings, made anew when parameters were replaced, by sharding or by `run.replace_parameters`."""
         if not self._bindings or not all(binding.is_current() for binding in self._bindings):
-            self._bindings = bind(run.model, self.masks)
+            self._hold(run, bind(run.model, self.masks))
         return self._bindings
+
+    def _hold(self, run: Run, bindings: list[Binding]) -> None:
+        self._bindings = bindings
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = [hooked(binding) for binding in bindings] if run.clips_before_update else []
+        if self._hooks:
+            run.handles.extend(self._hooks)
