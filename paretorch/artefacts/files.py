@@ -8,6 +8,7 @@ after a power cut. A kill in the middle leaves a `.NAME.XXXXXXXX.partial` behind
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,14 +83,17 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def remove_partial(folder: str | os.PathLike[str]) -> list[Path]:
-    """Remove what killed writes left directly in `folder`, and return what was removed.
+    """Remove the files and folders that killed writes left directly in `folder`, and return what was removed.
 
     Call it only while no other process writes there (under the run directory's lock, say): a write in progress looks
     the same as one that was killed.
     """
     leftovers = sorted(Path(folder).glob(f".*{PARTIAL_SUFFIX}"))
     for leftover in leftovers:
-        leftover.unlink()
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     return leftovers
 
 

@@ -197,5 +197,7 @@ def test_kill_9_at_a_random_moment_leaves_the_old_or_the_new_content_never_half(
 def test_remove_partial_takes_only_what_killed_writes_left(tmp_path: Path) -> None:
     (tmp_path / "kept.partial").write_text("user's own")
     (tmp_path / ".t.0123abcd.partial").write_text("half")
-    assert remove_partial(tmp_path) == [tmp_path / ".t.0123abcd.partial"]
+    (tmp_path / ".model.0123abcd.partial").mkdir()
+    (tmp_path / ".model.0123abcd.partial" / "weights").write_text("half")
+    assert remove_partial(tmp_path) == [tmp_path / ".model.0123abcd.partial", tmp_path / ".t.0123abcd.partial"]
     assert names(tmp_path) == ["kept.partial"]
