@@ -79,8 +79,9 @@ def test_a_weight_that_autograd_follows_can_be_zeroed():
     assert weight._version > version  # a graph that saved the old values notices the change
 
 
-def test_zeroing_a_large_weight_allocates_no_more_than_one_block():
-    weight, mask = torch.ones(1024, 512), torch.zeros(1024, 512, dtype=torch.bool)
+@pytest.mark.parametrize("shape", [(1024, 512), (2, 4 * CPU_BLOCK)])
+def test_zeroing_a_large_weight_allocates_no_more_than_one_block(shape):
+    weight, mask = torch.ones(shape), torch.zeros(shape, dtype=torch.bool)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
         zero_pruned_(weight, mask)
     memory = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
