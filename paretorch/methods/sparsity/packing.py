@@ -24,7 +24,7 @@ def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The bool mask of the given shape from what `pack` made.
 
     Raises:
-        ArtefactError: if a size is negative, the bits are not uint8, their number does not fit the shape, or the filling is not zero.
+        ArtefactError: if a size is negative, the bits are not uint8 or do not fit the shape, or the filling is not 0.
     """
     if not all(isinstance(size, int) and size >= 0 for size in shape):
         raise ArtefactError(f"packed mask has shape {shape}; sizes are whole and not negative. The data is damaged.")
