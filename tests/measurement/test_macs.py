@@ -333,6 +333,24 @@ def test_a_compiled_model_counts_like_the_model_it_was_made_from() -> None:
     assert count_macs(model, x) == expected
 
 
+def test_counting_before_the_first_call_does_not_keep_a_model_from_being_compiled() -> None:
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        compiled.append(1)
+        return graph.forward
+
+    class Fresh(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ x.t()
+
+    model = torch.compile(Fresh(), backend=backend)
+    assert count_macs(model, torch.ones(1, 3)).dense == 3  # type: ignore[arg-type]
+    assert compiled == []
+    model(torch.ones(1, 3))
+    assert compiled == [1]
+
+
 def test_keyword_inputs_are_passed_by_name() -> None:
     class Keywords(nn.Module):
         def forward(self, *, left: Tensor, right: Tensor) -> Tensor:
