@@ -1,0 +1,129 @@
+"""Recipes: what validates, what expands into a grid, and how wrong recipes are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from paretorch.errors import InputError
+from paretorch.recipes import Recipe, cookbook, load_recipe
+
+MINIMAL = """
+name = "mine"
+task = "digits"
+seeds = [0]
+[dense]
+epochs = 1
+[[arm]]
+sparsity = [0.5, 0.9]
+epochs = 1
+schedule = ["LLR", "ALLR"]
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def load(folder: Path, text: str) -> Recipe:
+    return load_recipe(written(folder, text))
+
+
+def test_lists_in_an_arm_expand_into_every_combination(tmp_path: Path) -> None:
+    arms = load(tmp_path, MINIMAL).arms()
+    assert [(arm.imp.sparsity, arm.imp.retraining.schedule) for arm in arms] == [
+        (0.5, "LLR"),
+        (0.5, "ALLR"),
+        (0.9, "LLR"),
+        (0.9, "ALLR"),
+    ]
+    assert len({arm.id for arm in arms}) == len({arm.label for arm in arms}) == 4
+
+
+def test_the_rates_to_tune_over_are_one_arm(tmp_path: Path) -> None:
+    text = MINIMAL.replace('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\ntune_lr = [0.1, 0.01]')
+    assert [arm.rates for arm in load(tmp_path, text).arms()] == [(0.1, 0.01)] * 2
+
+
+def test_sparsities_per_layer_reach_the_selection(tmp_path: Path) -> None:
+    text = MINIMAL.replace("sparsity = [0.5, 0.9]", 'layer_sparsity = { "1" = 0.8 }')
+    assert load(tmp_path, text).arms()[0].imp.selection.allocation == {"1": 0.8}
+
+
+def test_every_setting_of_the_train_table_reaches_the_trainer(tmp_path: Path) -> None:
+    text = MINIMAL + (
+        '[train]\nbatch_size = 7\noptimizer = "sgd"\nlr = 0.2\nmomentum = 0.5\nnesterov = true\nweight_decay = 0.01\n'
+        'clip_norm = 2\naccumulate = 7\nprecision = "bf16"\ndevice = "cpu"\n'
+    )
+    settings = load(tmp_path, text).train.settings()
+    assert settings.describe() == {
+        "batch_size": 7,
+        "optimizer": {"name": "sgd", "lr": 0.2, "momentum": 0.5, "nesterov": True, "weight_decay": 0.01},
+        "clip_norm": 2.0,
+        "accumulate": 7,
+        "precision": "bf16",
+    }
+    assert settings.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "last"),
+    [("constant", 0.1, 0.1), ("linear", 0.1, 0.001), ("multistep", 0.1, 0.001), ("cosine", 0.1, 0.0)],
+)
+def test_the_dense_curve_starts_at_the_train_rate(tmp_path: Path, schedule: str, first: float, last: float) -> None:
+    recipe = load(tmp_path, MINIMAL.replace("[dense]", f'[dense]\nschedule = "{schedule}"'))
+    curve = recipe.dense.curve(0.1)(100)
+    assert curve(0) == pytest.approx(first)
+    assert curve(99) == pytest.approx(last, abs=1e-4)
+
+
+def test_every_recipe_that_ships_validates_and_has_arms() -> None:
+    assert {"digits", "fashion-mnist", "regression"} <= set(cookbook())
+    for name in cookbook():
+        assert load_recipe(name).arms(), name
+
+
+def test_replacing_the_task_is_recorded_in_the_kept_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, MINIMAL), overrides={"task": "regression"})
+    sweep = recipe.sweep(data=None, command="x")
+    assert sweep.task.name == "regression"
+    assert "# replaced on the command line: task = 'regression'" in sweep.recipe
+    assert sweep.recipe_hash != load(tmp_path, MINIMAL).sweep(data=None, command="x").recipe_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("epochs = 1\n[[arm]]", "epoch = 1\n[[arm]]"), r"unknown key 'dense.epoch'; did you mean 'epochs'"),
+        (("seeds", "seds"), r"unknown key 'seds'; did you mean 'seeds'"),
+        (
+            ('schedule = ["LLR", "ALLR"]', "shedule = 1"),
+            r"\[\[arm\]\] number 1: unknown key 'shedule'; did you mean 's",
+        ),
+        (("sparsity = [0.5, 0.9]", "sparsity = 1.0"), r"sparsity = 1.0"),
+        (("sparsity = [0.5, 0.9]", "sparsity = -0.5"), r"sparsity = -0.5"),
+        (("sparsity = [0.5, 0.9]", 'sparsity = "most"'), r"sparsity = 'most'"),
+        (("sparsity = [0.5, 0.9]", "sparsity = [0.5, 0.5]"), r"appears twice"),
+        (("seeds = [0]", "seeds = []"), r"seeds = \[\]"),
+        (("seeds = [0]", 'seeds = ["a"]'), r"seeds.0 = 'a'"),
+        (("[dense]\nepochs = 1", "[dense]\nepochs = 0"), r"dense.epochs = 0"),
+        (("[dense]", "[dense"), r"not valid TOML"),
+        (("epochs = 1\nschedule", "epochs = 1\nminutes = 1\nschedule"), r"epochs or as minutes"),
+        (('schedule = ["LLR", "ALLR"]', 'schedule = "LRL"'), r"'LRL' is no retraining schedule"),
+        (("[dense]", '[train]\noptimizer = "lion"\n[dense]'), r"train.optimizer = 'lion'"),
+        (("[dense]", "[train]\nbatch_size = 1.5\n[dense]"), r"train.batch_size = 1.5"),
+        (('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\nlr = 0.1\ntune_lr = [0.1]'), r"`lr` or `tune_lr`"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_key_and_value(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert change[0] in MINIMAL
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, MINIMAL.replace(*change))
+
+
+def test_a_recipe_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        load_recipe("digit")
+    with pytest.raises(InputError, match="no recipe file"):
+        load_recipe(str(tmp_path / "none.toml"))
