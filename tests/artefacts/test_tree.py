@@ -143,6 +143,25 @@ def test_aliased_leaves_are_stored_once_and_come_back_as_one_tensor(tmp_path: Pa
     assert len(load_file(tmp_path / "t")) == 3
 
 
+def test_aliased_tensors_of_a_dtype_stored_as_raw_bytes_come_back_as_one(tmp_path: Path) -> None:
+    z = torch.tensor([[1 + 2j, 3 - 4j]])
+    back = round_trip(tmp_path / "t", {"a": z, "b": z})
+    assert back["a"] is back["b"]
+    assert same(back["a"], z)
+
+
+def test_a_square_tensor_and_its_transpose_keep_their_own_values(tmp_path: Path) -> None:
+    square = torch.arange(9.0).view(3, 3)
+    tree = {"plain": square, "transposed": square.t(), "row": square[:1].expand(3, 3), "bits": square.view(torch.int32)}
+    assert same(round_trip(tmp_path / "t", tree), tree)
+
+
+def test_places_that_read_the_same_do_not_share_a_tensor(tmp_path: Path) -> None:
+    tree = {"a.b": torch.ones(1), "a": {"b": torch.zeros(1)}, 1: torch.ones(2), "1": torch.zeros(2)}
+    tree |= {"__metadata__": torch.ones(3), "a.b#2": torch.ones(4)}
+    assert same(round_trip(tmp_path / "t", tree), tree)
+
+
 def test_views_that_overlap_in_part_come_back_with_their_own_values(tmp_path: Path) -> None:
     base = torch.arange(12.0)
     tree = {"all": base, "head": base[:5], "tail": base[3:], "square": base.view(3, 4)}
