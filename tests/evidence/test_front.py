@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from paretorch.errors import InputError
 from paretorch.evidence.front import Front, Point
 
-SIDE = 8
-REFERENCE = (SIDE, SIDE)
-grid_points = st.lists(st.tuples(st.integers(0, SIDE + 2), st.integers(0, SIDE + 2)), max_size=7)
+WIDE, HIGH = REFERENCE = (8, 5)  # sides of different length, so that the two coordinates cannot be mixed up
+grid_points = st.lists(st.tuples(st.integers(0, WIDE + 2), st.integers(0, HIGH + 2)), max_size=7)
 real_points = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), max_size=8)
 
 
@@ -31,7 +30,7 @@ def test_area_of_the_three_point_staircase_is_six_when_quality_is_maximised():
 @given(grid_points)
 def test_area_equals_the_count_of_dominated_unit_squares(points):
     # Oracle: a unit square with lower corner (x, y) is covered when some point is at or below both coordinates.
-    covered = sum(any(c <= x and q <= y for c, q in points) for x, y in itertools.product(range(SIDE), range(SIDE)))
+    covered = sum(any(c <= x and q <= y for c, q in points) for x, y in itertools.product(range(WIDE), range(HIGH)))
     assert minimising(points).hypervolume(REFERENCE) == covered
 
 
@@ -64,7 +63,7 @@ def test_dominated_point_leaves_the_area_unchanged(points, worse_cost, worse_qua
 
 @given(grid_points)
 def test_non_dominated_point_strictly_increases_the_area(points):
-    new = (SIDE - 0.5, -1.0)  # better in quality than everything, dearer than most, still inside the reference
+    new = (WIDE - 0.5, -1.0)  # better in quality than everything, dearer than most, still inside the reference
     assert minimising([*points, new]).hypervolume(REFERENCE) > minimising(points).hypervolume(REFERENCE)
 
 

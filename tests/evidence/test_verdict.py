@@ -41,6 +41,13 @@ def test_main_finding_is_the_sparsest_arm_that_keeps_validation_quality(sweep):
     assert "keeps validation accuracy within 1 % of dense is IMP with FT at 98 % sparsity" in verdict(runs)[0]
 
 
+def test_sparser_arm_wins_the_main_finding_and_validation_breaks_ties(sweep):
+    runs = sweep()
+    for run in runs:
+        run.validation = {"IMP FT 90%": 0.985, "IMP FT 98%": 0.968, "IMP ALLR 98%": 0.969}.get(run.arm, run.validation)
+    assert "within 1 % of dense is IMP with ALLR at 98 % sparsity" in verdict(runs)[0]
+
+
 def test_main_finding_gives_both_levels_the_difference_and_its_interval(sweep):
     # Qualities: dense .970 .972 .968; ALLR at 90 % is lower by .008 .010 .012; t(0.975, 2) s / sqrt 3 = 0.00497.
     first = verdict(sweep())[0]
@@ -112,6 +119,11 @@ def test_headline_of_a_loss_prefers_the_lower_one(sweep):
         run.quality = run.validation = 1 - run.quality
     assert "the closest is IMP with ALLR at 90 % sparsity" in verdict(runs)[0]
     assert "IMP with ALLR against IMP with FT in 2 settings: better in 2, worse in 0" in "\n".join(verdict(runs))
+
+
+def test_reference_is_the_simplest_schedule_wherever_it_stands(sweep):
+    pairs = contrasts([arm for arm in reversed(arms_of(sweep())) if not arm.is_baseline])
+    assert {reference.group["schedule"] for _, reference in pairs} == {"FT"}
 
 
 def test_settings_are_tallied_with_the_claims_they_allow(sweep):
