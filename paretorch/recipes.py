@@ -53,6 +53,7 @@ class TrainTable(_Strict):
     accumulate: Annotated[int, Field(ge=1)] = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: str | None = None
+    checkpoint_seconds: NotNegative = 30.0
 
     def settings(self) -> TrainSettings:
         """The same as the trainer takes it."""
@@ -69,6 +70,7 @@ class TrainTable(_Strict):
             accumulate=self.accumulate,
             precision=self.precision,
             device=self.device,
+            checkpoint_seconds=self.checkpoint_seconds,
         )
 
 

@@ -55,6 +55,7 @@ def test_every_setting_of_the_train_table_reaches_the_trainer(tmp_path: Path) ->
     text = MINIMAL + (
         '[train]\nbatch_size = 7\noptimizer = "sgd"\nlr = 0.2\nmomentum = 0.5\nnesterov = true\nweight_decay = 0.01\n'
         'clip_norm = 2\naccumulate = 7\nprecision = "bf16"\ndevice = "cpu"\n'
+        "checkpoint_seconds = 3\n"
     )
     settings = load(tmp_path, text).train.settings()
     assert settings.describe() == {
@@ -65,6 +66,7 @@ def test_every_setting_of_the_train_table_reaches_the_trainer(tmp_path: Path) ->
         "precision": "bf16",
     }
     assert settings.device == "cpu"
+    assert settings.checkpoint_seconds == 3
 
 
 @pytest.mark.parametrize(
