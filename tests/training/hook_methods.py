@@ -1,7 +1,7 @@
 """Five methods that between them use every hook hard, and the small task they train.
 
 They stand for what the library's methods will need: more than one optimizer, more than one backward pass, blocks with
-losses of their own, samples chosen by their past losses, and a layer that loses half its width in the middle of a phase.
+losses of their own, samples chosen by their past losses, and a layer that loses half its width in mid-phase.
 """
 
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class GANStep(Method):
 
 
 class TwoBackwards(Method):
-    """Sharpness-aware minimisation (Foret et al. 2021): climb along the gradient, take the gradient there, come back."""
+    """Sharpness-aware minimisation (Foret et al. 2021): climb along the gradient, take a new one there, come back."""
 
     name = "two-backwards"
     radius = 0.05

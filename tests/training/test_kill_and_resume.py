@@ -1,4 +1,4 @@
-"""Killed with -9 anywhere, a checkpoint write included, and resumed: bitwise the uninterrupted run, for every kind of hook.
+"""Killed with -9 anywhere, a checkpoint write included, and resumed: bitwise the uninterrupted run, with any hook.
 
 A chain of kills is what one unlucky run goes through; the single kills visit every file operation of a checkpoint.
 """

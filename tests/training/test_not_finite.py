@@ -56,7 +56,7 @@ def test_bad_penalty_is_named_with_its_method_step_and_phase(tmp_path: Path, val
 
 
 def test_message_says_where_the_last_good_state_is(tmp_path: Path) -> None:
-    with pytest.raises(NotFiniteError, match="The last good state is in .*current.safetensors"):
+    with pytest.raises(NotFiniteError, match=r"The last good state is in .*current\.safetensors"):
         fit(tmp_path / "run", [Bad(1, float("nan"))])
     with pytest.raises(NotFiniteError, match="Nothing was saved, because the run has no directory"):
         fit(None, [Bad(1, float("nan"))])
@@ -74,7 +74,7 @@ def test_buffers_that_the_forward_pass_spoiled_are_not_saved_over_a_good_checkpo
             if run.step == 4:
                 run.task.train_set().tensors["inputs"].fill_(float("inf"))
 
-    with pytest.raises(NotFiniteError, match="at step 4.*last good state"):
+    with pytest.raises(NotFiniteError, match=r"at step 4.*last good state"):
         fit(tmp_path / "run", [Poison()], task=normed_task(), checkpoint_seconds=0)
     with RunDirectory(tmp_path / "run", recipe="", resume=True) as directory:
         saved = directory.load("current")

@@ -1,4 +1,4 @@
-"""The arithmetic of one step against closed forms: weights, penalties, accumulation, clipping, learning rates, precision."""
+"""One step against closed forms: weights, penalties, accumulation, clipping, learning rates, precision."""
 
 import copy
 from typing import Any
@@ -148,9 +148,8 @@ def test_gradients_are_clipped_after_the_methods_have_changed_them() -> None:
     before, after, _, _ = one_step([method], clip_norm=0.25)
     assert float(method.seen["before"].norm()) > 100
     assert float(method.seen["after"].norm()) == pytest.approx(0.25, rel=1e-5)
-    moved = torch.cat(
-        [(a - b).detach().flatten() for a, b in zip(after.parameters(), before.parameters(), strict=True)]
-    )
+    pairs = zip(after.parameters(), before.parameters(), strict=True)
+    moved = torch.cat([(new - old).detach().flatten() for new, old in pairs])
     assert float(moved.norm()) == pytest.approx(0.25, rel=1e-5)
 
 
@@ -177,7 +176,7 @@ def test_schedule_drives_the_learning_rate_and_groups_scale_it() -> None:
 
 
 def test_without_a_schedule_the_optimizer_keeps_its_own_learning_rate() -> None:
-    before, after, batch, point = one_step([])
+    _, _, _, point = one_step([])
     assert point["lr"] == 1.0
 
 

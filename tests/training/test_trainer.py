@@ -177,7 +177,7 @@ def test_owner_of_the_step_with_accumulation_is_refused() -> None:
             return None
 
     trainer = Trainer(linear_task(), plain(8, accumulate=2))
-    with pytest.raises(InputError, match="'owner' owns the training step.*accumulate"):
+    with pytest.raises(InputError, match=r"'owner' owns the training step.*accumulate"):
         trainer.fit(trainer.model(), phase="dense", num_steps=1, methods=[Owner()])
 
 
@@ -195,7 +195,7 @@ def test_method_that_leaves_another_module_in_place_of_the_model_is_refused() ->
             run.model = run.wrapped = nn.Sequential(run.model)
 
     trainer = Trainer(linear_task(), plain(8))
-    with pytest.raises(InputError, match="'wraps'.*put it back in `finish`"):
+    with pytest.raises(InputError, match=r"'wraps'.*put it back in `finish`"):
         trainer.fit(trainer.model(), phase="dense", num_steps=1, methods=[Wraps()])
 
 
