@@ -256,15 +256,40 @@ def test_a_missing_data_folder_is_refused_with_the_remedy(tmp_path: Path) -> Non
     refused(result, "nowhere/fashion_mnist", "download")
 
 
-@pytest.mark.parametrize(("factory", "words"), [("exploding", ["nan", "step 0"]), ("unprunable", ["BatchNorm1d"])])
-def test_a_run_that_cannot_go_on_exits_without_a_traceback_and_keeps_its_state(
-    tmp_path: Path, factory: str, words: list[str]
-) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run_with_exit_1_and_its_state(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TASK)
     (tmp_path / "tiny.toml").write_text(TINY.replace("batch_size = 100", "batch_size = 10"))
-    result = paretorch("run", "tiny.toml", "--task", f"mine.py:{factory}", "--out", "out", cwd=tmp_path)
-    refused(result, *words, code=1 if factory == "exploding" else 2)
-    assert (tmp_path / "out" / "runs" / "dense-s0" / "recipe.toml").exists()
+    result = paretorch("run", "tiny.toml", "--task", "mine.py:exploding", "--out", "out", cwd=tmp_path)
+    refused(result, "nan", "step 0", "'dense'", code=1)
+    assert (tmp_path / "out" / "runs" / "dense-s0" / "checkpoints" / "current.safetensors").exists()
+
+
+def test_a_model_without_prunable_layers_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TASK)
+    (tmp_path / "tiny.toml").write_text(TINY.replace("batch_size = 100", "batch_size = 10"))
+    result = paretorch("run", "tiny.toml", "--task", "mine.py:unprunable", "--out", "out", cwd=tmp_path)
+    refused(result, "BatchNorm1d", "arm 'IMP LLR 50 % 1 epochs'")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('schedule = "FT"\ntune_lr = [0.1, 0.01]', 'schedule = "FT"'), ["FT", "near zero", "linear"]),
+        (('schedule = "LLR"', 'schedule = "LRW"\ncycles = 1\nexclude = ["nothing*"]'), ["nothing*"]),
+        (("epochs = 1\nschedule", "epochs = 5\nschedule"), ["LRW"]),
+    ],
+)
+def test_an_arm_that_cannot_work_is_refused_before_anything_is_trained(
+    tmp_path: Path, change: tuple[str, str], words: list[str]
+) -> None:
+    text = TINY.replace("[dense]", '[dense]\nschedule = "linear"')
+    if "LRW" in words:
+        text = text.replace('schedule = "LLR"', 'schedule = "LRW"')
+    (tmp_path / "tiny.toml").write_text(text.replace(*change))
+    result = paretorch("run", "tiny.toml", "--out", "out", cwd=tmp_path)
+    refused(result, *[word for word in words if word != "linear"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_corrupt_checkpoint_is_refused_by_name(finished: tuple, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.prunable import prunable_parameters
 from paretorch.methods.sparsity.selection import cumulative_counts
 from paretorch.pipelines.phases import Phase, train_phase
-from paretorch.pipelines.pruning_step import PruningStep, Selection
+from paretorch.pipelines.pruning_step import PruningStep, Selection, select
 from paretorch.training.trainer import Trainer
 
 CALIBRATION_STEPS = 5
@@ -105,6 +105,15 @@ class IMP:
         if self.retraining.reestimate_batches < 0:
             raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
 
+    def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
+        """Refuse what `run` would refuse, before a dense model is trained; `model` may be fresh and is not changed.
+
+        Raises:
+            InputError: as `run`.
+        """
+        self._check_schedules(trainer, dense)
+        select(model, self._selections(model)[-1], previous=None, seed=trainer.seed)
+
     def run(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> IMPResult:
         """Prune and retrain `model` in place.
 
@@ -117,15 +126,13 @@ class IMP:
             InputError: if FT is asked for without a rate and the dense schedule ended near zero, if nothing is
                 prunable, or if a weight is NaN or infinite.
         """
-        if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
-            check_finetune_baseline(dense)
+        self._check_schedules(trainer, dense)
         model.to(trainer.accelerator.device)
-        total_steps = self._total_steps(trainer, model)
+        budgets = self._split(self._total_steps(trainer, model))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
         optimizer_state: dict[str, Any] | None = None
-        for cycle, selection in enumerate(self._selections(model)):
-            steps = total_steps // self.cycles + (total_steps % self.cycles if cycle == self.cycles - 1 else 0)
+        for cycle, (selection, steps) in enumerate(zip(self._selections(model), budgets, strict=True)):
             step = PruningStep(
                 trainer,
                 model,
@@ -163,6 +170,18 @@ class IMP:
         num_weights = sum(p.numel() for p in parameters.values())
         counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
         return [replace(selection, sparsity=count / num_weights) for count in counts]
+
+    def _check_schedules(self, trainer: Trainer, dense: DenseSchedule) -> None:
+        if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
+            check_finetune_baseline(dense)
+        if self.epochs is not None:
+            for steps in self._split(trainer.num_steps(self.epochs)):
+                self._schedule(steps, dense, 1.0)
+
+    def _split(self, total_steps: int) -> list[int]:
+        """Equal shares of the budget; the last cycle takes the remainder."""
+        share = total_steps // self.cycles
+        return [share] * (self.cycles - 1) + [total_steps - share * (self.cycles - 1)]
 
     def _schedule(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
         kind = self.retraining.schedule.upper()

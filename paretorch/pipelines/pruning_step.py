@@ -37,6 +37,19 @@ class Selection:
     sparsity: float | None = None
 
 
+def select(model: nn.Module, selection: Selection, *, previous: Masks | None, seed: int) -> Masks:
+    """The masks that `selection` gives on the weights of `model`, never reviving what `previous` prunes."""
+    return magnitude_masks(
+        model,
+        sparsity=selection.sparsity,
+        allocation=selection.allocation,
+        include=selection.include,
+        exclude=selection.exclude,
+        previous=previous,
+        seed=seed,
+    )
+
+
 class PruningStep:
     """Prunes the model of `trainer` in place.
 
@@ -62,15 +75,7 @@ class PruningStep:
     def prune(self, previous: Masks | None) -> tuple[Masks, dict[str, Any]]:
         """Zero the selected weights; the masks, which extend `previous`, and the ledger entry."""
         selection, scope = self.selection, self.norm_scope
-        masks = magnitude_masks(
-            self.model,
-            sparsity=selection.sparsity,
-            allocation=selection.allocation,
-            include=selection.include,
-            exclude=selection.exclude,
-            previous=previous,
-            seed=self.trainer.seed,
-        )
+        masks = select(self.model, selection, previous=previous, seed=self.trainer.seed)
         total = total_square(self.model, names=list(masks), scope=scope)
         removed = removed_square(dict(self.model.named_parameters()), kept_before=previous, kept_after=masks)
         remaining = masks.num_weights if previous is None else previous.num_kept

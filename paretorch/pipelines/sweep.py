@@ -6,7 +6,7 @@ Layout of the output folder: `recipe.toml`, `runs/dense-s0/`, `runs/<arm>-s0/`, 
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import nn
 
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import save_model
+from paretorch.errors import InputError
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_record
 from paretorch.measurement.environment import environment
-from paretorch.methods.schedules import Schedule
+from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.dense import DenseResult, train_dense
 from paretorch.pipelines.imp import IMP
@@ -77,8 +78,26 @@ class Sweep:
     recipe_hash: str
     command: str
 
+    def check(self) -> None:
+        """Refuse, before anything is trained or written, what an arm could not do with the task's model.
+
+        Raises:
+            InputError: naming the arm.
+        """
+        trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
+        model = trainer.model()
+        dense = DenseSchedule.of(self.dense_schedule(trainer.num_steps(self.dense_epochs)))
+        for arm in self.arms:
+            rate = arm.rates[0] if arm.rates else arm.imp.retraining.lr
+            trial = replace(arm.imp, retraining=replace(arm.imp.retraining, lr=rate))
+            try:
+                trial.check(trainer, model, dense=dense)
+            except InputError as error:
+                raise InputError(f"arm {arm.label!r}: {error}") from error
+
     def plan(self) -> list[str]:
         """What `run` would do, in words: phases and optimizer steps, without training anything."""
+        self.check()
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
         dense = trainer.num_steps(self.dense_epochs)
         lines = [f"{len(self.seeds)} seeds x (1 dense model + {len(self.arms)} arms), task {self.task.name}"]
@@ -100,6 +119,7 @@ class Sweep:
         Raises:
             InputError: if `out` holds another sweep, or one without `resume`; or as the runs themselves raise.
         """
+        self.check()
         with RunDirectory(out, recipe=self.recipe, resume=resume):
             records: list[RunRecord] = []
             for position, seed in enumerate(self.seeds):
