@@ -83,7 +83,7 @@ class PruningStep:
         masks.apply_(self.model)
         directory = self.trainer.directory
         done = directory.finished(self.name) if directory is not None else None
-        accuracy = {} if done is not None else {"validation_raw": self._validation()}
+        accuracy: dict[str, float | None] = {} if done is not None else {"validation_raw": self._validation()}
         layers = self._reestimate()
         if done is not None:
             if done["mask_hash"] != masks.hash():
