@@ -44,7 +44,7 @@ class Prunable:
     def values(self) -> Tensor | Callable[[], Tensor]:
         """The weight outside autograd; for one sharded over processes, a function that gathers it."""
         if is_sharded(self.weight):
-            return self.weight.detach().full_tensor  # type: ignore[attr-defined,no-any-return]  # a DTensor
+            return self.weight.detach().full_tensor  # type: ignore[attr-defined]  # a DTensor
         return self.weight.detach()
 
 

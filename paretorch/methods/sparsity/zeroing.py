@@ -45,7 +45,7 @@ def local(tensor: Tensor) -> Tensor:
     """The entries held by this process, sharing memory with `tensor`, outside autograd."""
     detached = tensor.detach()
     if is_sharded(detached):
-        return detached.to_local()  # type: ignore[attr-defined,no-any-return]  # a DTensor
+        return detached.to_local()  # type: ignore[attr-defined]  # a DTensor
     return detached
 
 
