@@ -189,7 +189,7 @@ def _expanded(filters: Tensor, item: Prunable) -> Tensor:
 
 CARDS = (
     Card(
-        id="nm_pattern",
+        id="nm-pattern",
         title="N:M sparsity",
         summary="Keeps the n largest of every m consecutive weights along the input dimension.",
         cells=(("parameters", "remove"),),
@@ -203,7 +203,7 @@ CARDS = (
         reference="Mishra et al. 2021, sections 2.1 and 3",
     ),
     Card(
-        id="filter_norm",
+        id="filter-norm",
         title="Filter pruning by norm",
         summary="Prunes whole output filters, those of smallest L1 or L2 norm.",
         cells=(("parameters", "remove"),),

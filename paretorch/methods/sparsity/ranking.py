@@ -288,7 +288,7 @@ def middle_float(low: float, high: float, dtype: torch.dtype) -> float:
     """
     whole = torch.int32 if dtype == torch.float32 else torch.int64
     largest = torch.iinfo(whole).max
-    bits = (torch.tensor([low, high], dtype=dtype) + 0.0).view(whole).tolist()  # + 0.0: one zero only
+    bits = torch.tensor([low, high], dtype=dtype).view(whole).tolist()
     middle = sum(k if k >= 0 else -(k & largest) for k in bits) // 2
     code = middle if middle >= 0 else -middle - largest - 1
     return float(torch.tensor(code, dtype=whole).view(dtype).item())
