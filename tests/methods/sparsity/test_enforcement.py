@@ -1,69 +1,17 @@
 """Masks in a training loop: exact zeros whatever the optimizer, and the reparametrised model's kept weights bitwise."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
+from torch.optim import SGD, Adam, AdamW
 
-from paretorch.errors import InputError, MaskViolationError, RunError
-from paretorch.methods.method import Run
-from paretorch.methods.sparsity.enforcement import CARD, MaskEnforcement
+from paretorch.errors import InputError, RunError
 from paretorch.methods.sparsity.masks import Masks
-
-Make = Callable[[list[Tensor]], Optimizer]
-
-OPTIMIZERS: dict[str, Make] = {
-    "sgd": lambda p: SGD(p, lr=0.1),
-    "sgd-nesterov-decay": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2),
-    "sgd-foreach": lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-2, foreach=True),
-    "sgd-fused": lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-2, fused=True),
-    "adam": lambda p: Adam(p, lr=0.01, weight_decay=1e-2),
-    "adam-amsgrad": lambda p: Adam(p, lr=0.01, amsgrad=True),
-    "adamw-foreach": lambda p: AdamW(p, lr=0.01, weight_decay=1e-2, foreach=True),
-    "adamw-fused": lambda p: AdamW(p, lr=0.01, weight_decay=1e-2, fused=True),
-    "nadam": lambda p: NAdam(p, lr=0.01),
-    "rmsprop": lambda p: RMSprop(p, lr=0.01, momentum=0.9),
-    "adagrad": lambda p: Adagrad(p, lr=0.01),
-}
-
-
-def model() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-
-
-def random_masks(net: nn.Module, *, seed: int = 0, density: float = 0.3) -> Masks:
-    """Random masks that keep each last row whole, so that every hidden unit reaches an output and gets a gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    masks = {n: torch.rand(p.shape, generator=generator) < density for n, p in net.named_parameters() if p.dim() > 1}
-    for mask in masks.values():
-        mask[-1] = True
-    return Masks(masks)
-
-
-def batch(step: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(100 + step)
-    return torch.randn(16, 6, generator=generator), torch.randint(0, 3, (16,), generator=generator)
-
-
-def train(net: nn.Module, optimizer: Optimizer, steps: range, *, clip: float | None = None) -> None:
-    for step in steps:
-        x, y = batch(step)
-        nn.functional.cross_entropy(net(x), y).backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), clip)
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def assert_exact_zeros(net: nn.Module, masks: Masks) -> None:
-    for name, mask in masks.items():
-        assert not net.get_parameter(name).detach().view(torch.int32)[~mask].any(), name
+from tests.methods.sparsity.masked_training import OPTIMIZERS, assert_exact_zeros, batch, model, random_masks, train
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -396,106 +344,3 @@ def test_a_large_layer_that_is_worked_on_in_blocks_keeps_exact_zeros():
         optimizer.step()
     assert_exact_zeros(net, masks)
     assert net[0].weight.detach()[masks["0.weight"]].all()
-
-
-# The Method form
-
-
-class LoopRun(Run):
-    """The least a run can be: one model, named optimizers, clipping."""
-
-    def __init__(self, net: nn.Module, optimizer: Optimizer, method: MaskEnforcement, clip: float | None) -> None:
-        self.model, self.wrapped, self.optimizers, self.method, self.clip = net, net, {"main": optimizer}, method, clip
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def update(self, name: str = "main") -> None:
-        self.method.before_update(self)
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizers[name].step()
-        self.method.after_update(self)
-        self.optimizers[name].zero_grad()
-
-    def replace_parameters(self, mapping, state=None) -> None:
-        for name, parameter in mapping.items():
-            owner, _, attribute = name.rpartition(".")
-            setattr(self.model.get_submodule(owner), attribute, parameter)
-        self.optimizers["main"] = type(self.optimizer)(self.model.parameters(), lr=0.1)
-
-    def log(self, **scalars: float) -> None:
-        raise AssertionError("masks log nothing")
-
-    def steps(self, steps: range) -> None:
-        for step in steps:
-            x, y = batch(step)
-            self.backward(nn.functional.cross_entropy(self.model(x), y))
-            self.update()
-
-
-def method_run(masks: Masks | None = None, *, clip: float | None = None) -> LoopRun:
-    net = model()
-    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
-    train(net, optimizer, range(3))
-    run = LoopRun(net, optimizer, MaskEnforcement(masks or random_masks(net)), clip)
-    run.method.start(run)
-    return run
-
-
-@pytest.mark.parametrize("clip", [None, 0.3])
-def test_the_method_trains_bitwise_the_same_weights_as_an_attachment(clip):
-    run = method_run(clip=clip)
-    run.steps(range(3, 20))
-    run.method.finish(run)
-    net = model()
-    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
-    train(net, optimizer, range(3))
-    run.method.masks.attach(net, optimizer)
-    train(net, optimizer, range(3, 20), clip=clip)
-    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), net.parameters(), strict=True))
-    assert_exact_zeros(run.model, run.method.masks)
-
-
-def test_the_method_clears_state_at_start_and_at_every_swap_of_masks():
-    run = method_run()
-    weight = run.model[0].weight
-    assert not run.optimizer.state[weight]["momentum_buffer"][~run.method.masks["0.weight"]].any()
-    run.steps(range(3, 6))
-    tighter = run.method.masks.intersection(random_masks(run.model, seed=7, density=0.5))
-    run.method.update(run, tighter)
-    assert not run.optimizer.state[weight]["momentum_buffer"][~tighter["0.weight"]].any()
-    assert_exact_zeros(run.model, tighter)
-    run.steps(range(6, 8))
-    assert_exact_zeros(run.model, tighter)
-
-
-def test_the_method_state_carries_the_masks_to_a_resumed_run():
-    first = method_run()
-    tighter = first.method.masks.intersection(random_masks(first.model, seed=7, density=0.5))
-    first.method.update(first, tighter)
-    resumed = method_run(random_masks(first.model, seed=9))
-    resumed.method.load_state_dict(resumed, first.method.state_dict())
-    assert resumed.method.masks == tighter
-    resumed.steps(range(3, 5))
-    assert_exact_zeros(resumed.model, tighter)
-
-
-def test_the_method_follows_parameters_that_were_replaced():
-    run = method_run()
-    run.replace_parameters({"2.weight": nn.Parameter(torch.ones(3, 8))})
-    run.steps(range(3, 5))
-    assert_exact_zeros(run.model, run.method.masks)
-
-
-def test_the_method_refuses_to_finish_with_revived_weights():
-    run = method_run()
-    with torch.no_grad():
-        run.model[0].weight.fill_(1.0)
-    with pytest.raises(MaskViolationError, match=r"'0.weight': \d+"):
-        run.method.finish(run)
-
-
-def test_the_card_names_what_these_tests_assert():
-    assert CARD.id == "masks"
-    assert any("bitwise" in invariant for invariant in CARD.invariants)
