@@ -128,6 +128,8 @@ class ArmTable(_Strict):
         factors: dict[str, Any] = {"method": "IMP", "schedule": schedule, **budget, "cycles": self.cycles}
         if self.sparsity is not None:
             factors["sparsity"] = self.sparsity
+        if self.tune_lr:
+            factors["tuned"] = True
         if self.allocation != "global" or self.layer_sparsity:
             factors["allocation"] = "custom" if self.layer_sparsity else self.allocation
         amount = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.minutes} minutes"

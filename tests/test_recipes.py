@@ -44,6 +44,7 @@ def test_lists_in_an_arm_expand_into_every_combination(tmp_path: Path) -> None:
 def test_the_rates_to_tune_over_are_one_arm(tmp_path: Path) -> None:
     text = MINIMAL.replace('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\ntune_lr = [0.1, 0.01]')
     assert [arm.rates for arm in load(tmp_path, text).arms()] == [(0.1, 0.01)] * 2
+    assert all(arm.factors["tuned"] for arm in load(tmp_path, text).arms())
 
 
 def test_sparsities_per_layer_reach_the_selection(tmp_path: Path) -> None:
