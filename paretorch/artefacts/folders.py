@@ -4,6 +4,7 @@ A folder that is not empty cannot be renamed over, so a replaced one is first mo
 A kill between the two renames leaves the old content there and nothing under its own name; `retired` finds it.
 """
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from paretorch.artefacts.files import partial_path, sync
+from paretorch.artefacts.files import PARTIAL_SUFFIX, partial_path, sync
 from paretorch.errors import RunError
 
 RETIRED_SUFFIX = ".retired"
@@ -45,14 +46,19 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise RunError(f"cannot write {target}: {error}. {kept}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for superseded in retired(target):
-        shutil.rmtree(superseded, ignore_errors=True)
+    _discard_retired(target)
 
 
 def retired(path: str | os.PathLike[str]) -> list[Path]:
-    """Earlier contents of `path` that a kill between two renames left beside it; empty as a rule."""
+    """Whole earlier contents of `path` that a kill left beside it; at most one if there is nothing at `path` itself."""
     target = Path(path)
-    return sorted(target.parent.glob(f".{target.name}.*{RETIRED_SUFFIX}"))
+    return sorted(target.parent.glob(f".{glob.escape(target.name)}.*{RETIRED_SUFFIX}"))
+
+
+def _discard_retired(target: Path) -> None:
+    for superseded in retired(target):
+        # Renamed first: a kill in the middle of removing it must not leave half a folder under this suffix.
+        shutil.rmtree(superseded.rename(superseded.with_suffix(PARTIAL_SUFFIX)), ignore_errors=True)
 
 
 def _swap(partial: Path, target: Path) -> None:
@@ -60,6 +66,7 @@ def _swap(partial: Path, target: Path) -> None:
     if not target.exists():
         partial.rename(target)
     else:
+        _discard_retired(target)  # so that what is moved aside now is the only one there
         aside = partial.with_suffix(RETIRED_SUFFIX)
         target.rename(aside)
         try:

@@ -170,20 +170,18 @@ def test_kill_9_at_a_random_moment_leaves_the_old_or_the_new_content_never_half(
         from paretorch.artefacts.files import write_bytes
         for i in itertools.count():
             write_bytes(sys.argv[1], bytes([i % 251]) * 3_000_000)
+            if i == 0:
+                print("written", flush=True)
     """
     target = tmp_path / "t"
     leftovers = 0
     for attempt in range(60):
-        target.unlink(missing_ok=True)
-        writer = subprocess.Popen(python(code, target))
-        try:
-            deadline = time.monotonic() + 30
-            while not target.exists() and time.monotonic() < deadline:
-                time.sleep(0.001)
-            time.sleep(0.0037 * (attempt % 8))
-        finally:
-            writer.kill()
-            writer.wait()
+        with subprocess.Popen(python(code, target), stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout.readline() == "written\n"
+                time.sleep(0.0037 * (attempt % 8))
+            finally:
+                writer.kill()
         content = target.read_bytes()
         assert len(content) == 3_000_000
         assert content == content[:1] * 3_000_000

@@ -85,6 +85,24 @@ def test_a_failing_sync_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytes
     assert names(tmp_path) == []
 
 
+def test_what_an_earlier_kill_moved_aside_is_kept_until_there_is_a_whole_folder_again(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    fill(target, "old")
+    target.rename(tmp_path / ".model.0123abcd.retired")
+    assert [content(path) for path in retired(target)] == [{"old"}]
+
+    def fail() -> None:
+        with atomic_folder(target):
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [content(path) for path in retired(target)] == [{"old"}]
+    fill(target, "new")
+    assert content(target) == {"new"}
+    assert names(tmp_path) == ["model"]
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 def test_kill_9_leaves_a_whole_folder_under_its_name_or_the_old_one_beside_it(tmp_path: Path) -> None:
     code = """
@@ -96,23 +114,24 @@ def test_kill_9_leaves_a_whole_folder_under_its_name_or_the_old_one_beside_it(tm
             with atomic_folder(sys.argv[1]) as partial:
                 for name in "ab":
                     (partial / name).write_bytes(bytes([i % 251]) * 200_000)
+            if i == 0:
+                print("written", flush=True)
     """
     target = tmp_path / "model"
     in_the_middle = 0
     for attempt in range(60):
-        writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(target)])
-        try:
-            deadline = time.monotonic() + 30
-            while not target.exists() and time.monotonic() < deadline:
-                time.sleep(0.001)
-            time.sleep(0.1 + 0.0037 * (attempt % 8))
-        finally:
-            writer.kill()
-            writer.wait()
-        whole = target if target.exists() else retired(target)[-1]
-        a, b = ((whole / name).read_bytes() for name in "ab")
-        assert len(a) == 200_000
-        assert a == b == a[:1] * len(a)
+        arguments = [sys.executable, "-c", textwrap.dedent(code), str(target)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout.readline() == "written\n"
+                time.sleep(0.0037 * (attempt % 8))
+            finally:
+                writer.kill()
+        assert target.exists() or len(retired(target)) == 1
+        for whole in [*retired(target), *([target] if target.exists() else [])]:
+            a, b = ((whole / name).read_bytes() for name in "ab")
+            assert len(a) == 200_000
+            assert a == b == a[:1] * len(a)
         in_the_middle += any(entry.suffix in (PARTIAL_SUFFIX, RETIRED_SUFFIX) for entry in tmp_path.iterdir())
         if attempt >= 5 and in_the_middle >= 2:
             break
