@@ -30,7 +30,7 @@ class Signals(Method):
         self.at, self.number = at, number
 
     def before_update(self, run: Run) -> None:
-        run.log(**{f"step_{run.step}": float(run.step)})
+        run.log(**{f"epoch_at_{run.step}": float(run.epoch)})
         if run.step == self.at:
             os.kill(os.getpid(), self.number)
 

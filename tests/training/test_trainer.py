@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run, StepResult
+from paretorch.training.data import Batch
 from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.supervised import SupervisedTask
 from paretorch.training.trainer import Trainer
-from tests.training.problems import Recorder, linear_task, normed_task, plain
+from tests.training.problems import Normed, Recorder, linear_task, normed_task, plain
 
 
 def trained(*, seed: int = 0, phase: str = "dense", num_steps: int = 12, **settings: Any) -> dict[str, Tensor]:
@@ -65,6 +67,29 @@ def test_method_that_draws_random_numbers_leaves_the_other_steps_alone() -> None
     plainly = trainer.model()
     trainer.fit(plainly, phase="dense", num_steps=12)
     assert equal(model.state_dict(), plainly.state_dict())
+
+
+def test_every_step_and_every_micro_batch_draws_numbers_of_its_own() -> None:
+    class Draws(Method):
+        def before_forward(self, run: Run) -> None:
+            drawn.append(float(torch.rand(())))
+
+    class Augments(SupervisedTask):
+        def prepare(self, batch: Batch, *, training: bool, generator: torch.Generator) -> Batch:
+            if training:
+                drawn.append(float(torch.rand((), generator=generator)))
+            return batch
+
+    usual = normed_task()
+    parts = {"train": usual.train_set(), "evaluation": usual.eval_set(), "test": usual.test_set()}
+    runs: list[list[float]] = []
+    for _ in range(2):
+        drawn: list[float] = []
+        trainer = Trainer(Augments(Normed, **parts), plain(16, accumulate=2))
+        trainer.fit(trainer.model(), phase="dense", num_steps=6, methods=[Draws()])
+        runs.append(drawn)
+    assert len(set(runs[0])) == 6 * 3
+    assert runs[0] == runs[1]
 
 
 def test_hooks_run_in_the_documented_order_and_methods_in_theirs() -> None:
