@@ -49,9 +49,9 @@ def places(pattern_finds, paths: Iterator[tuple[Path, str]]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("line", ['"/home' + '/anna/data"', "see /mnt" + "/disk/x.npz", "DATA=/srv" + "/data"])
+@pytest.mark.parametrize("line", ['"{}home{}anna{}data"', "see {}mnt{}disk{}x.npz", "DATA={}srv{}data{}"])
 def test_a_machine_path_is_recognised(line):
-    assert absolute_paths(line)
+    assert absolute_paths(line.format("/", "/", "/"))
 
 
 @pytest.mark.parametrize("line", ["a/b/c", "../shared/data", "https://example.org/a/b", "#!/usr/bin/env", "a /b/ c"])
