@@ -83,6 +83,11 @@ def test_uniform_plus_keeps_the_first_convolution_and_a_fifth_of_the_last_layer(
     assert all(abs(high[name] - middle * sizes[name]) < 1 for name in ("mid1", "mid2"))
 
 
+def test_uniform_plus_never_rounds_the_last_layer_above_its_cap() -> None:
+    sizes = {"conv1": 100, "a": 25, "b": 25, "fc": 13}  # shares 20.3, 20.3 and 10.4, the largest remainder
+    assert uniform_plus_counts(sizes, 51, first="conv1", last="fc") == {"conv1": 0, "a": 21, "b": 20, "fc": 10}
+
+
 def test_uniform_plus_reaches_its_limit_and_refuses_one_more() -> None:
     sizes = {"conv1": 100, "mid": 50, "fc": 13}
     most = 50 + math.floor(0.8 * 13)
