@@ -61,7 +61,7 @@ def test_what_is_no_machine_path_is_left_alone(line):
 
 def test_no_tracked_file_names_a_path_of_one_machine():
     assert places(absolute_paths, texts()) == []
-    assert places(lambda line: "file:" + "//" in line, texts()) == []
+    assert places(lambda line: "file:" + "///" in line, texts()) == []
 
 
 def test_no_tracked_file_announces_unfinished_work():
