@@ -277,3 +277,21 @@ def test_only_steps_of_the_main_optimizer_count():
     assert (run.step, recorder.seen[-1][0]) == (0, "after_update")
     run.update()
     assert run.step == 1
+
+
+def test_wrappers_of_accelerate_are_seen_through():
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model = network()
+    prepared, optimizer = accelerator.prepare(model, optimizer_for("sgd", model))
+    masks = masks_for(model)
+    run = HostRun(torch.nn.DataParallel(prepared), optimizer, methods=[pt.MaskEnforcement(masks)], num_steps=2)
+    assert run.model is model
+    assert run.optimizer is optimizer.optimizer
+    run.start()
+    step(run)
+    model[4].weight.grad = torch.ones_like(model[4].weight)
+    optimizer.step()  # the hook hangs on the optimizer inside, so the host's wrapper triggers it
+    assert run.step == 2
+    assert_exact_zeros(model, masks)

@@ -212,3 +212,11 @@ def test_a_method_that_needs_more_is_refused_when_the_callback_is_made():
 
     with pytest.raises(InputError, match="'owner' needs training_step, which Lightning's Trainer does not offer"):
         MethodCallback([Owner()])
+
+
+def test_state_loaded_for_something_else_does_not_leak_into_the_next_fit(tmp_path):
+    recorder = Recorder()
+    callback = MethodCallback([recorder])
+    callback.load_state_dict({"step": 7, "methods": {"recorder": {}}})  # as trainer.validate(ckpt_path=...) does
+    trainer_for(tmp_path, [callback]).fit(Classifier("sgd"), loader())
+    assert recorder.seen == Recorder.expected(STEPS, STEPS)
