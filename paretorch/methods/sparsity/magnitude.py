@@ -83,7 +83,7 @@ def magnitude_masks(
             raise InputError(
                 f"allocation gives a sparsity per layer, so sparsity={sparsity} has no meaning; leave it out"
             )
-        return Masks(_layerwise(weights, custom_counts(sizes, allocation), previous))
+        return Masks(_layerwise(weights, custom_counts(sizes, allocation), previous), copy=False)
     if allocation not in ALLOCATIONS:
         raise InputError(
             f"unknown allocation {allocation!r}; expected one of {', '.join(ALLOCATIONS)}, or a mapping from name "
@@ -98,13 +98,13 @@ def magnitude_masks(
             f"below {1 - 0.5 / num_weights:.6g}"
         )
     if allocation == "global":
-        return Masks(select(weights, num_pruned, previous=previous, absolute=True))
+        return Masks(select(weights, num_pruned, previous=previous, absolute=True), copy=False)
     if allocation == "random":
         for name, weight in weights.items():
             require_finite(name, tensor_of(weight))
         scores = {item.name: partial(random_scores, item.weight, name=item.name, seed=seed) for item in found}
-        return Masks(select(scores, num_pruned, previous=previous))
-    return Masks(_layerwise(weights, _counts(allocation, found, num_pruned, previous), previous))
+        return Masks(select(scores, num_pruned, previous=previous), copy=False)
+    return Masks(_layerwise(weights, _counts(allocation, found, num_pruned, previous), previous), copy=False)
 
 
 def _counts(

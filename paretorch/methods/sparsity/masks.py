@@ -36,12 +36,13 @@ class Masks(Mapping[str, Tensor]):
     Args:
         mapping: parameter name (as in `model.named_parameters()`) -> bool tensor with the parameter's shape. Copied.
             The segments that torch.compile puts into names are dropped.
+        copy: False takes the tensors over without a copy; nobody else may change them afterwards.
 
     Raises:
         InputError: if the mapping is empty, a mask is not bool, or two names are the same parameter.
     """
 
-    def __init__(self, mapping: Mapping[str, Tensor]) -> None:
+    def __init__(self, mapping: Mapping[str, Tensor], *, copy: bool = True) -> None:
         if not mapping:
             raise InputError("no masks given; expected at least one bool tensor by parameter name")
         for name, mask in mapping.items():
@@ -52,7 +53,7 @@ class Masks(Mapping[str, Tensor]):
                     "`mask != 0`, for a score `score > threshold`."
                 )
         self._masks = {
-            bare_name(name): mask.detach().clone(memory_format=torch.contiguous_format)
+            bare_name(name): mask.detach().clone(memory_format=torch.contiguous_format) if copy else mask.contiguous()
             for name, mask in mapping.items()
         }
         if len(self._masks) != len(mapping):

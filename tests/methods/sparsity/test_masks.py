@@ -251,3 +251,11 @@ def test_masks_on_another_device_than_the_model_follow_it():
     net.to("meta")
     masks.apply_(net)  # would raise if mask and weight stayed apart
     assert masks["0.weight"].device.type == "cpu"
+
+
+def test_masks_are_copied_unless_they_are_given_away():
+    given = torch.tensor([True, False])
+    copied, taken = Masks({"w": given}), Masks({"w": given}, copy=False)
+    given[0] = False
+    assert copied["w"].tolist() == [True, False]
+    assert taken["w"].data_ptr() == given.data_ptr()
