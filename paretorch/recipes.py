@@ -35,9 +35,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-Positive = Annotated[float, Field(gt=0, strict=False)]
-NotNegative = Annotated[float, Field(ge=0, strict=False)]
-Sparsity = Annotated[float, Field(ge=0, lt=1, strict=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Sparsity = Annotated[float, Field(ge=0, lt=1)]
+FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]  # `run` writes to runs/NAME
 
 
 class TrainTable(_Strict):
@@ -112,7 +113,7 @@ class ArmTable(_Strict):
     lr: Positive | None = None
     tune_lr: list[Positive] = []
     allocation: str = "global"
-    layer_sparsity: dict[str, Sparsity] | None = None
+    layer_sparsity: Annotated[dict[str, Sparsity], Field(min_length=1)] | None = None
     include: list[str] | None = None
     exclude: list[str] | None = None
     norm_scope: NormScope = "prunable"
@@ -121,8 +122,7 @@ class ArmTable(_Strict):
 
     def arm(self) -> Arm:
         """The pipeline of this point."""
-        if self.tune_lr and self.lr is not None:
-            raise InputError("an arm has either `lr` or `tune_lr`")
+        self._check()
         schedule = self.schedule.upper()
         budget = {"epochs": self.epochs} if self.epochs is not None else {"minutes": self.minutes}
         factors: dict[str, Any] = {"method": "IMP", "schedule": schedule, **budget, "cycles": self.cycles}
@@ -130,13 +130,7 @@ class ArmTable(_Strict):
             factors["sparsity"] = self.sparsity
         if self.tune_lr:
             factors["tuned"] = True
-        if self.allocation != "global" or self.layer_sparsity:
-            factors["allocation"] = "custom" if self.layer_sparsity else self.allocation
-        amount = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.minutes} minutes"
-        goal = "per layer" if self.sparsity is None else f"{self.sparsity * 100:.4g} %"
-        label = f"IMP {schedule}{' tuned' if self.tune_lr else ''} {goal} {amount}"
-        label += f" {self.cycles} cycles" if self.cycles > 1 else ""
-        label += f" {factors['allocation']}" if "allocation" in factors else ""
+        special = self._special()
         imp = IMP(
             sparsity=self.sparsity,
             epochs=self.epochs,
@@ -157,11 +151,44 @@ class ArmTable(_Strict):
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return Arm(
             id=f"imp-{schedule.lower()}-{digest}",
-            label=label,
-            factors=factors,
+            label=self._label(schedule, special),
+            factors=factors | special,
             imp=imp,
             rates=tuple(self.tune_lr),
         )
+
+    def _check(self) -> None:
+        """Refuse keys that exclude one another."""
+        if self.tune_lr and self.lr is not None:
+            raise InputError("an arm has either `lr` or `tune_lr`")
+        if len(set(self.tune_lr)) < len(self.tune_lr):
+            raise InputError(f"tune_lr = {self.tune_lr} holds a rate twice, which would be trained and charged twice")
+        if (self.sparsity is None) == (self.layer_sparsity is None):
+            raise InputError("an arm has either `sparsity` or `layer_sparsity`")
+        if self.layer_sparsity is not None and self.allocation != "global":
+            raise InputError("`layer_sparsity` is an allocation of its own; leave `allocation` out")
+
+    def _special(self) -> dict[str, Any]:
+        """The settings that differ from the usual ones, for names and factors: two arms must never look alike."""
+        layers = ", ".join(f"{pattern} {sparsity:g}" for pattern, sparsity in (self.layer_sparsity or {}).items())
+        found = {
+            "allocation": layers or (self.allocation if self.allocation != "global" else None),
+            "lr": self.lr,
+            "norm": self.norm_scope if self.norm_scope != "prunable" else None,
+            "optimizer": "kept" if self.keep_optimizer else None,
+            "only": ", ".join(self.include) if self.include else None,
+            "without": ", ".join(self.exclude) if self.exclude else None,
+            "batch-norm batches": self.reestimate_batches if self.reestimate_batches != 20 else None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _label(self, schedule: str, special: Mapping[str, Any]) -> str:
+        amount = f"{self.epochs:g} epochs" if self.epochs is not None else f"{self.minutes:g} minutes"
+        goal = "per layer" if self.sparsity is None else f"{self.sparsity * 100:.4g} %"
+        parts = [f"IMP {schedule}{' tuned' if self.tune_lr else ''} {goal} {amount}"]
+        parts += [f"{self.cycles} cycles"] if self.cycles > 1 else []
+        parts += [str(value) if name == "allocation" else f"{name} {value}" for name, value in special.items()]
+        return " ".join(parts)
 
 
 LIST_VALUED = ("tune_lr", "include", "exclude")
@@ -170,7 +197,7 @@ LIST_VALUED = ("tune_lr", "include", "exclude")
 class Recipe(_Strict):
     """A whole recipe file."""
 
-    name: str
+    name: FolderName
     task: str
     task_options: dict[str, Any] = {}
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
@@ -183,14 +210,18 @@ class Recipe(_Strict):
         """All grid points of all `[[arm]]` tables, in order.
 
         Raises:
-            InputError: for an invalid point, or the same point twice.
+            InputError: for an invalid point, the same point twice, or two points that reports could not tell apart.
         """
-        arms = [_checked_arm(point, number).arm() for number, table in enumerate(self.arm) for point in _grid(table)]
-        seen: set[str] = set()
+        arms: list[Arm] = []
+        for number, table in enumerate(self.arm):
+            where = f"[[arm]] number {number + 1}"
+            arms += [_arm(point, where) for point in _grid(table, where)]
+        seen: dict[str, Arm] = {}
         for arm in arms:
-            if arm.id in seen:
-                raise InputError(f"the arm {arm.label!r} appears twice in the recipe")
-            seen.add(arm.id)
+            if (other := seen.setdefault(arm.label, arm)) is arm:
+                continue
+            differ = "" if other.id == arm.id else ", with settings that its name does not tell apart"
+            raise InputError(f"the arm {arm.label!r} appears twice in the recipe{differ}")
         return arms
 
     def sweep(self, *, data: Path | None, command: str) -> Sweep:
@@ -229,9 +260,12 @@ def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -
     if path.suffix == ".toml":
         if not path.is_file():
             raise InputError(f"there is no recipe file {path}; recipes that ship: {', '.join(cookbook())}")
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"recipe {reference} cannot be read as UTF-8 text: {error}") from error
     elif reference in cookbook():
-        text = (resources.files("paretorch") / "cookbook" / f"{reference}.toml").read_text()
+        text = (resources.files("paretorch") / "cookbook" / f"{reference}.toml").read_text(encoding="utf-8")
     else:
         near = get_close_matches(reference, cookbook(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -254,16 +288,22 @@ def cookbook() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def _grid(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _grid(table: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Every combination of the lists in `table`; keys whose value is a list by nature are left alone."""
+    if empty := [key for key, value in table.items() if value == [] and key not in LIST_VALUED]:
+        raise InputError(f"{where}: {empty[0]} = [] leaves no arm; give at least one value, or remove the table")
     axes = {
         key: value if isinstance(value, list) and key not in LIST_VALUED else [value] for key, value in table.items()
     }
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def _checked_arm(point: dict[str, Any], number: int) -> ArmTable:
-    return _validated(ArmTable, point, where=f"[[arm]] number {number + 1}")
+def _arm(point: dict[str, Any], where: str) -> Arm:
+    table = _validated(ArmTable, point, where=where)
+    try:
+        return table.arm()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _validated(kind: type[Table], values: Mapping[str, Any], *, where: str) -> Table:
@@ -285,4 +325,10 @@ def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
         near = get_close_matches(location[-1], table.model_fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(table.model_fields)}"
         return f"unknown key {name!r}; {hint}"
+    if detail["type"] == "missing":
+        return f"{name} is missing"
+    if detail["type"] == "model_type":
+        return f"{name} must be one table, written as [{name}]"
+    if name == "arm" and detail["type"] == "list_type":
+        return "arms are a list of tables, each written as [[arm]] with double brackets"
     return f"{name} = {detail.get('input')!r}: {detail['msg']}"

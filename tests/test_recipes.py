@@ -96,6 +96,43 @@ def test_replacing_the_task_is_recorded_in_the_kept_recipe(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "setting",
+    [
+        "lr = [0.1, 0.05]",
+        'norm_scope = ["prunable", "all"]',
+        "keep_optimizer = [true, false]",
+        "reestimate_batches = [20, 5]",
+        'layer_sparsity = [{ "1" = 0.8 }, { "1" = 0.5 }]',
+        'allocation = ["global", "erk"]',
+    ],
+)
+def test_arms_that_differ_in_one_setting_have_names_and_factors_of_their_own(tmp_path: Path, setting: str) -> None:
+    """Records are grouped by name, and a sweep whose arms share one could not be reported after all its training."""
+    text = MINIMAL.replace('schedule = ["LLR", "ALLR"]', f'schedule = "LLR"\n{setting}')
+    text = text.replace("sparsity = [0.5, 0.9]", "" if "layer_sparsity" in setting else "sparsity = 0.5")
+    first, second = load(tmp_path, text).arms()
+    assert first.label != second.label
+    assert first.factors != second.factors
+
+
+def test_arms_with_other_patterns_have_names_of_their_own(tmp_path: Path) -> None:
+    arm = "[[arm]]\nsparsity = 0.5\nepochs = 1\n"
+    head = MINIMAL.split("[[arm]]")[0]
+    arms = load(tmp_path, f'{head}{arm}{arm}exclude = ["1"]\n{arm}include = ["1"]\n').arms()
+    assert len({arm.label for arm in arms}) == 3
+
+
+def test_an_arm_without_special_settings_keeps_its_short_name(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL).arms()[0].label == "IMP LLR 50 % 1 epochs"
+
+
+def test_a_recipe_that_is_no_utf8_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(InputError, match="UTF-8"):
+        load_recipe(str(tmp_path / "recipe.toml"))
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (("epochs = 1\n[[arm]]", "epoch = 1\n[[arm]]"), r"unknown key 'dense.epoch'; did you mean 'epochs'"),
@@ -112,7 +149,21 @@ def test_replacing_the_task_is_recorded_in_the_kept_recipe(tmp_path: Path) -> No
         (("seeds = [0]", 'seeds = ["a"]'), r"seeds.0 = 'a'"),
         (("[dense]\nepochs = 1", "[dense]\nepochs = 0"), r"dense.epochs = 0"),
         (("[dense]", "[dense"), r"not valid TOML"),
-        (("epochs = 1\nschedule", "epochs = 1\nminutes = 1\nschedule"), r"epochs or as minutes"),
+        (("epochs = 1\nschedule", "epochs = 1\nminutes = 1\nschedule"), r"number 1: .*epochs or as minutes; got both"),
+        (("epochs = 1\nschedule", "schedule"), r"\[\[arm\]\] number 1: .*got neither"),
+        (("epochs = 1\nschedule", "epochs = inf\nschedule"), r"epochs = inf"),
+        (("epochs = 1\nschedule", "epochs = true\nschedule"), r"epochs = True"),
+        (("[dense]\nepochs = 1", "[dense]\nepochs = inf"), r"dense.epochs = inf"),
+        (("[dense]\nepochs = 1", ""), r"^[^{]*dense is missing$"),
+        (("[dense]", "[[dense]]"), r"dense must be one table, written as \[dense\]"),
+        (("[[arm]]", "[arm]"), r"\[\[arm\]\] with double brackets"),
+        (("sparsity = [0.5, 0.9]", 'sparsity = "0.5"'), r"sparsity = '0.5'"),
+        (("sparsity = [0.5, 0.9]", "sparsity = []"), r"number 1: sparsity = \[\] leaves no arm"),
+        (("sparsity = [0.5, 0.9]", 'sparsity = 0.5\nlayer_sparsity = { "1" = 0.8 }'), r"number 1: .*`layer_sparsity`"),
+        (("sparsity = [0.5, 0.9]", 'allocation = "erk"\nlayer_sparsity = { "1" = 0.8 }'), r"leave `allocation` out"),
+        (('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\ntune_lr = [0.1, 0.1]'), r"holds a rate twice"),
+        (('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\ntune_lr = [[0.1], [0.2]]'), r"tune_lr"),
+        (('name = "mine"', 'name = "../mine"'), r"name = '../mine'"),
         (('schedule = ["LLR", "ALLR"]', 'schedule = "LRL"'), r"'LRL' is no retraining schedule"),
         (("[dense]", '[train]\noptimizer = "lion"\n[dense]'), r"train.optimizer = 'lion'"),
         (("[dense]", "[train]\nbatch_size = 1.5\n[dense]"), r"train.batch_size = 1.5"),

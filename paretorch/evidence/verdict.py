@@ -21,7 +21,8 @@ from paretorch.evidence.words import listing, percent, plural, seeds, setting
 
 TOLERANCE = 0.01  # relative loss of validation quality that still counts as "keeps the dense model's quality"
 _CONTRASTS = ("schedule", "method", "allocation")
-_TUNED = "tuned"  # True when a rate was chosen among trials; describes a competitor, and does not part settings
+_TUNED = "tuned"  # True when a rate was chosen among trials
+_COMPETITOR = (_TUNED, "lr", "norm")  # describe a competitor, and do not part settings
 _SWEPT = ("sparsity", "epochs", "cycles")  # what describes a setting rather than a competitor
 _REFERENCES = ("FT", "random")  # the simplest level of a factor, which the others have to beat
 
@@ -68,7 +69,7 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
         return []
     settings: dict[str, list[Arm]] = {}
     for arm in arms:
-        rest = {key: value for key, value in sorted(arm.group.items()) if key not in (name, _TUNED)}
+        rest = {key: value for key, value in sorted(arm.group.items()) if key not in (name, *_COMPETITOR)}
         settings.setdefault(repr(rest), []).append(arm)
     pairs = []
     for competitors in settings.values():

@@ -154,6 +154,14 @@ def test_tuned_reference_is_named_so_and_still_compared(sweep):
     assert "points more than IMP with tuned FT (95 %" in only(verdict(runs), "^At 90 %")
 
 
+def test_reference_with_a_rate_of_its_own_is_still_compared(sweep):
+    runs = sweep()
+    for run in runs:
+        if run.group.get("schedule") == "FT":
+            run.group["lr"] = 0.01
+    assert "points more than IMP with FT (lr 0.01) (95 %" in only(verdict(runs), "^At 90 %")
+
+
 def test_missing_dense_baseline_is_said_and_no_loss_is_claimed(sweep):
     sentences = verdict([run for run in sweep() if not run.is_baseline])
     assert sentences[-1].startswith("These runs hold no dense baseline, so nothing can be said about what compression")
