@@ -6,7 +6,7 @@ Frankle and Carbin 2020; Zimmer, Spiegel and Pokutta, "How I learned to stop wor
 """
 
 import copy
-import time
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,8 +68,8 @@ class IMP:
         sparsity: fraction of the prunable weights removed at the end, in [0, 1); None if `selection.allocation` gives a
             sparsity per layer.
         epochs: total retraining epochs over all cycles, or None if `minutes` is given.
-        minutes: total retraining time; turned into steps once, by timing a few on this machine, so that a resumed run
-            keeps the same number.
+        minutes: total time of retraining steps, without evaluation and checkpoints; turned into steps once, by timing a
+            few on this machine, so that a resumed run keeps the same number.
         cycles: prune-retrain cycles; 1 is one-shot.
         selection: what to prune.
         retraining: how to retrain.
@@ -92,10 +92,12 @@ class IMP:
             raise InputError(
                 f"sparsity is the fraction of weights removed, in [0, 1); got {self.sparsity}. For 90 % pass 0.9"
             )
-        if (self.epochs is None) == (self.minutes is None):
-            raise InputError(f"give the budget as epochs or as minutes, not both; got {self.epochs} and {self.minutes}")
-        if min(self.epochs or 0, self.minutes or 0) < 0:
-            raise InputError("the retraining budget must not be negative")
+        budgets = [value for value in (self.epochs, self.minutes) if value is not None]
+        if len(budgets) != 1:
+            found = "both" if budgets else "neither"
+            raise InputError(f"give the retraining budget either as epochs or as minutes; got {found}")
+        if not (math.isfinite(budgets[0]) and budgets[0] >= 0):
+            raise InputError(f"the retraining budget must be finite and must not be negative; got {budgets[0]}")
         if self.cycles < 1:
             raise InputError(f"cycles must be at least 1; got {self.cycles}")
         if self.retraining.schedule.upper() not in RETRAINING_SCHEDULES:
@@ -161,22 +163,24 @@ class IMP:
         selection = self.selection
         if self.sparsity is None:
             assert not isinstance(selection.allocation, str)
-            return [
+            layers = selection.allocation
+            earlier = [
                 replace(selection, allocation={name: 1 - (1 - s) ** (j / self.cycles) for name, s in layers.items()})
-                for layers in [selection.allocation]
-                for j in range(1, self.cycles + 1)
+                for j in range(1, self.cycles)
             ]
+            return [*earlier, selection]
         parameters = prunable_parameters(model, include=selection.include, exclude=selection.exclude)
         num_weights = sum(p.numel() for p in parameters.values())
         counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
-        return [replace(selection, sparsity=count / num_weights) for count in counts]
+        earlier = [replace(selection, sparsity=count / num_weights) for count in counts[:-1]]
+        return [*earlier, replace(selection, sparsity=self.sparsity)]
 
     def _check_schedules(self, trainer: Trainer, dense: DenseSchedule) -> None:
         if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
             check_finetune_baseline(dense)
-        if self.epochs is not None:
-            for steps in self._split(trainer.num_steps(self.epochs)):
-                self._schedule(steps, dense, 1.0)
+        total = 0 if self.epochs is None else trainer.num_steps(self.epochs)
+        for steps in self._split(total):
+            self._schedule(steps, dense, 1.0)
 
     def _split(self, total_steps: int) -> list[int]:
         """Equal shares of the budget; the last cycle takes the remainder."""
@@ -188,12 +192,11 @@ class IMP:
         return retraining_schedule(kind, num_steps=steps, dense=dense, lr=self.retraining.lr, norm_drop=d1)
 
     def _details(self, schedule: Schedule, dense: DenseSchedule, masks: Masks) -> dict[str, Any]:
-        assert dense.num_steps is not None
         return {
             "kind": "retrain",
             "schedule": self.retraining.schedule.upper(),
             "lr_peak": max(schedule.trace(), default=0.0),
-            "d2": schedule.num_steps / dense.num_steps,
+            "d2": None if dense.num_steps is None else schedule.num_steps / dense.num_steps,
             "factor": getattr(schedule, "factor", None),
             "zeros": masks.num_pruned,
             "mask_hash": masks.hash(),
@@ -207,9 +210,8 @@ class IMP:
         if directory is not None and (entry := directory.finished("calibrate")) is not None:
             return int(entry["steps"])
         rehearsal = Trainer(trainer.task, trainer.settings, seed=trainer.seed)
-        began = time.perf_counter()
-        rehearsal.fit(copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS)
-        seconds_per_step = (time.perf_counter() - began) / CALIBRATION_STEPS
+        rehearsed = rehearsal.fit(copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS)
+        seconds_per_step = rehearsed.seconds / CALIBRATION_STEPS
         steps = round(self.minutes * 60 / seconds_per_step)
         if directory is not None:
             directory.append({"phase": "calibrate", "steps": steps, "seconds_per_step": seconds_per_step})

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from paretorch.errors import RunError
+from paretorch.errors import ArtefactError, RunError
 from paretorch.methods.method import Method
 from paretorch.training.trainer import Trainer
 
@@ -47,6 +47,7 @@ def train_phase(
 
     Raises:
         RunError: if the ledger names the phase and its checkpoint is gone.
+        ArtefactError: if that checkpoint is of something else.
     """
     directory = trainer.directory
     if directory is not None and (entry := directory.finished(phase.name)) is not None:
@@ -56,9 +57,16 @@ def train_phase(
                 f"{directory.path}: phase {phase.name!r} is in the ledger, but its checkpoint is gone; remove the "
                 "directory and run again"
             )
-        model.to(trainer.accelerator.device).load_state_dict(saved["model"])
+        try:
+            model.to(trainer.accelerator.device).load_state_dict(saved["model"])
+            optimizer = saved["optimizer"]
+        except (RuntimeError, TypeError, KeyError) as error:
+            raise ArtefactError(
+                f"{directory.checkpoint_path(phase.name)} is not the end of phase {phase.name!r} of this run: "
+                f"{' '.join(str(error).split())}"
+            ) from error
         model.eval()
-        return entry, saved["optimizer"]
+        return entry, optimizer
     result = trainer.fit(
         model,
         phase=phase.name,

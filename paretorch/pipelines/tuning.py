@@ -56,8 +56,8 @@ def tuned(
 def _folder(directory: RunDirectory | None, rate: float) -> RunDirectory | None:
     if directory is None:
         return None
-    recipe = (directory.path / "recipe.toml").read_text()
-    return RunDirectory(directory.path / "trials" / f"lr-{rate:g}", recipe=recipe, resume=True)
+    recipe = (directory.path / "recipe.toml").read_text(encoding="utf-8")
+    return RunDirectory(directory.path / "trials" / f"lr-{float(rate)!r}", recipe=recipe, resume=True)
 
 
 def _summary(rate: float, result: IMPResult) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class TrainingRun(Run):
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
-            raise InputError(f"the checkpoint does not fit the model: {error}") from error
+            raise InputError(f"the checkpoint does not fit the model: {' '.join(str(error).split())}") from error
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name], f"the checkpoint of optimizer {name!r}")
         self.sampler.load_state_dict(state["sampler"])

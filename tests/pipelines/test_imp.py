@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from paretorch.errors import InputError, RunError
+from paretorch.errors import ArtefactError, InputError, RunError
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, MultiStep
 from paretorch.pipelines.dense import DenseResult, train_dense
-from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.imp import CALIBRATION_STEPS, IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
+from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
@@ -152,10 +154,76 @@ def test_sparsities_per_layer_are_met_in_every_layer(dense: DenseResult) -> None
     assert int((result.model.output.weight == 0).sum()) == round(72 * 0.5)
 
 
-def test_a_budget_in_minutes_is_spent_within_a_factor_of_three(dense: DenseResult, tmp_path: Path) -> None:
+def test_a_budget_in_minutes_becomes_steps_once_from_the_time_of_a_step_alone(
+    dense: DenseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation that takes as long as the whole budget is not taken for training steps."""
+    budget_s = 0.5
+    real = Trainer.evaluate
+
+    def slow(*args: object) -> dict[str, float]:
+        time.sleep(budget_s)
+        return real(*args)
+
+    imp = IMP(sparsity=0.5, minutes=budget_s / 60)
+    monkeypatch.setattr(Trainer, "evaluate", slow)
     with RunDirectory(tmp_path / "run", recipe="x") as directory:
-        result = run(IMP(sparsity=0.5, minutes=0.5 / 60), dense, directory)
-        assert directory.finished("calibrate")["steps"] == result.entries[-1]["steps"] > 0
+        result = run(imp, dense, directory)
+        calibrated = directory.finished("calibrate")
+    assert calibrated["seconds_per_step"] < budget_s / CALIBRATION_STEPS
+    assert result.entries[-1]["steps"] == calibrated["steps"] == round(budget_s / calibrated["seconds_per_step"])
+    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
+        assert run(imp, dense, directory).entries[-1]["steps"] == calibrated["steps"]
+
+
+def test_a_schedule_that_takes_no_rate_is_refused_before_training_with_a_budget_in_minutes_too(
+    dense: DenseResult,
+) -> None:
+    imp = IMP(sparsity=0.5, minutes=1, retraining=Retraining(schedule="LRW", lr=0.1))
+    with pytest.raises(InputError, match="LRW"):
+        imp.check(trainer(), trainer().model(), dense=dense.schedule)
+
+
+def test_a_dense_schedule_of_unknown_length_is_enough_for_llr(dense: DenseResult) -> None:
+    imp = IMP(sparsity=0.5, epochs=1, retraining=Retraining(schedule="LLR"))
+    result = imp.run(trainer(), copy.deepcopy(dense.model), dense=DenseSchedule.summary(peak=0.1))
+    assert result.entries[-1]["d2"] is None
+
+
+def test_sparsities_per_layer_round_over_several_cycles_as_in_one(dense: DenseResult) -> None:
+    """5.5 of 72 weights is a tie, and 1 - (1 - s) falls just short of it."""
+    selection = Selection(allocation={"output": 5.5 / 72})
+    found = [run(IMP(sparsity=None, epochs=0, cycles=n, selection=selection), dense).masks.num_pruned for n in (1, 3)]
+    assert found == [6, 6]
+
+
+def test_a_sparsity_that_rounds_to_all_weights_is_refused_by_its_own_number(dense: DenseResult) -> None:
+    with pytest.raises(InputError, match=r"sparsity=0.9999 of 264 weights rounds to all"):
+        run(IMP(sparsity=0.9999, epochs=0), dense)
+
+
+@pytest.mark.parametrize("content", [{"model": {"x": torch.zeros(3)}, "optimizer": None}, [1], {"step": 3}])
+def test_a_foreign_checkpoint_in_the_place_of_a_finished_phase_is_refused(
+    dense: DenseResult, tmp_path: Path, content: object
+) -> None:
+    imp = IMP(sparsity=0.5, epochs=0)
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        run(imp, dense, directory)
+        directory.save("retrain-0", content)
+    with (
+        RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory,
+        pytest.raises(ArtefactError, match=r"retrain-0\.safetensors is not the end of phase") as caught,
+    ):
+        run(imp, dense, directory)
+    assert "\n" not in str(caught.value)
+
+
+def test_trials_of_nearly_equal_rates_have_folders_of_their_own(dense: DenseResult, tmp_path: Path) -> None:
+    rates = (0.012345678, 0.012345679)
+    imp = IMP(sparsity=0.5, epochs=1, retraining=Retraining(schedule="FT"))
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        tuned(imp, rates, trainer(directory), dense)
+    assert len(list((tmp_path / "run" / "trials").iterdir())) == 2
 
 
 def test_finetuning_at_the_rate_of_a_schedule_that_ended_near_zero_is_refused(dense: DenseResult) -> None:
@@ -197,6 +265,8 @@ def test_a_model_without_prunable_layers_is_refused() -> None:
         ({"sparsity": 0.5}, "epochs or as minutes"),
         ({"sparsity": 0.5, "epochs": 1, "minutes": 1}, "epochs or as minutes"),
         ({"sparsity": 0.5, "epochs": -1}, "not be negative"),
+        ({"sparsity": 0.5, "epochs": math.inf}, "finite"),
+        ({"sparsity": 0.5, "minutes": math.nan}, "finite"),
         ({"sparsity": 0.5, "epochs": 1, "cycles": 0}, "at least 1"),
         ({"sparsity": 0.5, "epochs": 1, "retraining": Retraining(schedule="LLRR")}, "LLRR"),
         ({"sparsity": None, "epochs": 1}, "not both"),
