@@ -70,10 +70,10 @@ class Loop:
         while run.step < run.num_steps:
             began = time.perf_counter()
             self._step()
-            self.seconds += time.perf_counter() - began
             run.step += 1
-            if len(self.unread) >= self.check_steps or run.step == run.num_steps:
-                self._read_losses()
+            if len(self.unread) >= self.check_steps or self._point_is_due():
+                self._read_losses()  # within the time of training: on an accelerator this waits for the steps
+            self.seconds += time.perf_counter() - began
             if run.step % run.steps_per_epoch == 0:
                 run.epoch += 1
                 for method in run.methods:
@@ -207,16 +207,20 @@ class Loop:
         bad = [name for name, weight in self.run.model.named_parameters() if not torch.isfinite(weight).all()]
         return bad + [name for name, buffer in self.run.model.named_buffers() if torch.isnan(buffer).any()]
 
+    def _evaluation_is_due(self) -> bool:
+        return self.run.step % (self.run.steps_per_epoch * self.trainer.settings.evaluate_epochs) == 0
+
+    def _point_is_due(self) -> bool:
+        run = self.run
+        regular = run.step % max(1, run.num_steps // CURVE_POINTS) == 0
+        return regular or run.step == run.num_steps or self._evaluation_is_due()
+
     def _record(self) -> None:
         """A point of the curve every hundredth of the phase, with validation at the ends of epochs."""
-        run, settings = self.run, self.trainer.settings
-        last = run.step == run.num_steps
-        ended = run.step % (run.steps_per_epoch * settings.evaluate_epochs) == 0
-        if not (last or ended or run.step % max(1, run.num_steps // CURVE_POINTS) == 0):
+        if not self._point_is_due():
             return
-        self._read_losses()
-        validation = None
-        if ended and not last:
+        run, validation = self.run, None
+        if self._evaluation_is_due() and run.step != run.num_steps:
             run.share_buffers()
             with ExitStack() as stack:
                 for method in run.methods:

@@ -112,6 +112,11 @@ class TrainSettings:
 
 def _check_device(name: str) -> None:
     try:
-        torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device {name!r} is unknown to torch; use 'cpu', 'cuda', 'mps', 'xpu' or None") from error
+    if device.index:
+        raise InputError(
+            f"device {name!r} names one of several; the launcher chooses among them, so make only that one visible "
+            f"(CUDA_VISIBLE_DEVICES={device.index}) and give {device.type!r}"
+        )

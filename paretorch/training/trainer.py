@@ -1,6 +1,7 @@
 """The one trainer: step-indexed, deterministic given a seed, resumable at any step; it knows no method by name."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,10 +90,10 @@ class Trainer:
         """Optimizer steps of `epochs` passes.
 
         Raises:
-            InputError: if `epochs` is negative.
+            InputError: if `epochs` is negative or not finite.
         """
-        if epochs < 0:
-            raise InputError(f"epochs must not be negative; got {epochs}")
+        if not (math.isfinite(epochs) and epochs >= 0):
+            raise InputError(f"epochs must be finite and must not be negative; got {epochs}")
         return round(epochs * self.steps_per_epoch)
 
     def evaluate(self, model: nn.Module, examples: Any = None) -> dict[str, float]:
