@@ -144,6 +144,30 @@ def test_a_report_of_chosen_runs_can_be_written_later(finished: tuple) -> None:
     refused(paretorch("report", "nowhere", cwd=folder), "nowhere")
 
 
+def test_runs_of_two_tasks_are_not_put_into_one_report(finished: tuple, tmp_path: Path) -> None:
+    folder, _ = finished
+    text = TINY.replace('"digits"', '"regression"').replace("seeds = [0, 1]", "seeds = [0]").split("[[arm]]")[0]
+    (tmp_path / "other.toml").write_text(text)
+    assert paretorch("run", "other.toml", "--out", "out", cwd=tmp_path).exit_code == 0
+    refused(paretorch("report", str(folder / "out"), "out", cwd=tmp_path), "digits", "regression")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("seeds = [0, 1]", "seeds = [1, 1]"), ["seeds = [1, 1]"]),
+        (("epochs = 2", "epochs = 0.001"), ["0.001 epochs", "less than one optimizer step"]),
+        (("[dense]", 'device = "cuda:1"\n[dense]'), ["cuda:1", "CUDA_VISIBLE_DEVICES=1"]),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused_before_work(
+    tmp_path: Path, change: tuple[str, str], words: list[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY.replace(*change))
+    refused(paretorch("run", "tiny.toml", "--out", "out", cwd=tmp_path), *words)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("moment", [1.5, 3.0])
 def test_a_sweep_killed_at_any_moment_and_resumed_has_the_same_weights(
     finished: tuple, tmp_path: Path, moment: float
@@ -171,19 +195,21 @@ def test_a_second_process_in_the_same_folder_is_refused(finished: tuple) -> None
         refused(paretorch("run", "tiny.toml", "--out", "out", "--resume", cwd=folder), "another process")
 
 
-def test_an_interrupted_run_exits_130_and_can_be_resumed(tmp_path: Path) -> None:
-    (tmp_path / "long.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
+def test_an_interrupted_run_exits_130_with_its_state_saved(tmp_path: Path) -> None:
+    text = TINY.replace("epochs = 2", "epochs = 20000").replace("lr = 0.1", "lr = 0.1\ncheckpoint_seconds = 1", 1)
+    (tmp_path / "long.toml").write_text(text)
     process = start("run", "long.toml", "--out", "out", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "out").glob("runs/*/recipe.toml")) and time.monotonic() < deadline:
+    current = tmp_path / "out" / "runs" / "dense-s0" / "checkpoints" / "current.safetensors"
+    deadline = time.monotonic() + 120
+    while not current.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(4)
+    before = current.read_bytes()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
-    assert (tmp_path / "out" / "recipe.toml").exists()
+    assert current.read_bytes() != before
 
 
 def test_the_plan_is_printed_without_training(tmp_path: Path) -> None:

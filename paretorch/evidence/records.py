@@ -190,14 +190,13 @@ def load_records(paths: Iterable[str | Path]) -> list[RunRecord]:
         if not found:
             raise InputError(f"no {FILE_NAME} under {path}; has the run finished?")
         files += found
-    records: dict[str, tuple[Path, RunRecord]] = {}
+    records: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     for file in dict.fromkeys(f.resolve() for f in files):
         record = load_record(file)
-        if record.run_id in records:
-            raise InputError(
-                f"{file} and {records[record.run_id][0]} hold the same run {record.run_id!r}; leave one out"
-            )
-        records[record.run_id] = (file, record)
+        identity = record.recipe_hash, record.run_id  # sweeps of other recipes use the same names
+        if identity in records:
+            raise InputError(f"{file} and {records[identity][0]} hold the same run {record.run_id!r}; leave one out")
+        records[identity] = (file, record)
     return [record for _, record in records.values()]
 
 

@@ -82,11 +82,19 @@ class Sweep:
         """Refuse, before anything is trained or written, what an arm could not do with the task's model.
 
         Raises:
-            InputError: naming the arm.
+            InputError: naming the arm; or for a repeated seed, or a dense run without a step.
         """
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds = {list(self.seeds)} holds a seed twice, and a repeated seed is no new sample")
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
         model = trainer.model()
-        dense = DenseSchedule.of(self.dense_schedule(trainer.num_steps(self.dense_epochs)))
+        steps = trainer.num_steps(self.dense_epochs)
+        if steps == 0:
+            raise InputError(
+                f"dense training of {self.dense_epochs:g} epochs is less than one optimizer step; an epoch has "
+                f"{trainer.steps_per_epoch}"
+            )
+        dense = DenseSchedule.of(self.dense_schedule(steps))
         for arm in self.arms:
             rate = arm.rates[0] if arm.rates else arm.imp.retraining.lr
             trial = replace(arm.imp, retraining=replace(arm.imp.retraining, lr=rate))
@@ -104,13 +112,13 @@ class Sweep:
         lines.append(f"dense: {self.dense_epochs:g} epochs = {dense} steps of {self.settings.batch_size} examples")
         total = dense
         for arm in self.arms:
-            trials = max(1, len(arm.rates))
+            rates = f" x {len(arm.rates)} rates" if arm.rates else ""
             if arm.imp.epochs is None:
-                lines.append(f"{arm.label}: {arm.imp.minutes:g} minutes x {trials} rates")
+                lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {arm.imp.minutes:g} minutes{rates}")
                 continue
             steps = trainer.num_steps(arm.imp.epochs)
-            total += steps * trials
-            lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {steps} steps x {trials} rates")
+            total += steps * max(1, len(arm.rates))
+            lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {steps} steps{rates}")
         return [*lines, f"in all: {total * len(self.seeds)} optimizer steps, not counting arms given in minutes"]
 
     def run(self, out: Path, *, resume: bool = False) -> list[RunRecord]:
