@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint dist
+.PHONY: help demo test test-all lint dist results
 
 help:
 	@echo "make demo      prune, retrain and measure a small network; writes a report (needs no data, no GPU)"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-all  every test, with all extras installed, at most 45 minutes on 2 cores"
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make dist      a wheel in dist/"
+	@echo "make results   docs/results.md from benchmarks/results/"
 
 demo: .venv/ready
 	.venv/bin/paretorch demo
@@ -48,6 +49,9 @@ lint: .venv/ready
 dist: .venv/ready
 	rm -rf build
 	.venv/bin/python -m build --wheel --no-isolation
+
+results: .venv/ready
+	.venv/bin/python benchmarks/make_results.py
 
 # torch first and alone, so that no other package chooses its build; then the rest; then a look whether torch moved.
 define core_packages

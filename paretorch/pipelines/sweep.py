@@ -205,7 +205,14 @@ class Sweep:
             ]
         reference, kwargs = constructor
         edits = [MaskEdit(masks)] if masks is not None else []
-        save_model(directory.path / "model", model, constructor=reference, kwargs=kwargs, edits=edits)
+        save_model(
+            directory.path / "model",
+            _on_cpu(model),
+            constructor=reference,
+            kwargs=kwargs,
+            edits=edits,
+            example_inputs=self.task.example_inputs(),
+        )
         return []
 
 
