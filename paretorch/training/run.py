@@ -28,7 +28,7 @@ class RunDirectory:
 
     Raises:
         InputError: if the directory holds a run and `resume` is False, if it holds the run of another recipe, if it
-            holds files that are no run, or if another process works in it.
+            holds files that are no run, if it cannot be written, or if another process works in it.
     """
 
     def __init__(self, path: str | Path, *, recipe: str, resume: bool = False) -> None:
@@ -48,6 +48,8 @@ class RunDirectory:
             raise InputError(
                 f"another process is working in {self.path}; wait for it, stop it, or choose another directory"
             ) from None
+        except OSError as error:
+            raise InputError(f"cannot lock the run directory {self.path}: {error.strerror}") from error
         try:
             self._check_contents(recipe, resume)  # again, for a process that came and went before the lock was ours
             remove_partial(self.path)

@@ -153,13 +153,16 @@ class Trainer:
                 "left it there; change the given module, or put it back in `finish`"
             )
         model.eval()
+        validation = self.evaluate(model)
+        if loop.curve:
+            loop.curve[-1]["validation"] = validation[self.task.metric]
         return PhaseResult(
             phase=phase,
             steps=num_steps,
             samples=num_steps * self.settings.batch_size,
             epochs=num_steps / self.steps_per_epoch,
             seconds=loop.seconds,
-            validation=self.evaluate(model),
+            validation=validation,
             curve=loop.curve,
             optimizer_state=run.optimizer.state_dict(),
         )

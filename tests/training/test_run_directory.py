@@ -131,6 +131,12 @@ def test_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run" / "below", recipe="r")
 
 
+def test_directory_whose_lock_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / "lock").mkdir(parents=True)  # a folder of somebody else's gives the same kind of error
+    with pytest.raises(InputError, match="cannot lock the run directory"):
+        RunDirectory(tmp_path / "run", recipe="a")
+
+
 def test_directory_left_by_a_kill_before_its_recipe_was_written_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "lock").touch()

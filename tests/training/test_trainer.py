@@ -253,11 +253,13 @@ def test_trained_model_is_left_in_evaluation_mode() -> None:
     assert not any(module.training for module in model.modules())
 
 
-def test_curve_ends_at_the_last_step_and_validates_at_the_ends_of_epochs() -> None:
+def test_curve_ends_at_the_last_step_and_validates_at_the_ends_of_epochs_and_of_the_phase() -> None:
     trainer = Trainer(normed_task(num_examples=64), plain(16, evaluate_epochs=2))  # four steps per epoch
-    curve = trainer.fit(trainer.model(), phase="dense", num_steps=20, schedule=lambda step: 0.1 - 0.001 * step).curve
+    result = trainer.fit(trainer.model(), phase="dense", num_steps=20, schedule=lambda step: 0.1 - 0.001 * step)
+    curve = result.curve
     assert [point["step"] for point in curve] == list(range(1, 21))
-    assert [point["step"] for point in curve if point["validation"] is not None] == [8, 16]
+    assert [point["step"] for point in curve if point["validation"] is not None] == [8, 16, 20]
+    assert curve[-1]["validation"] == result.validation[trainer.task.metric]
     assert [point["lr"] for point in curve] == [0.1 - 0.001 * step for step in range(20)]
     assert curve[7]["epoch"] == 2.0
 
