@@ -123,6 +123,10 @@ def spoiled_stream(content: bytes) -> bytes:
     return content[:40] + bytes(255 - byte for byte in content[40:80]) + content[80:]
 
 
+def impossible_block(content: bytes) -> bytes:
+    return content[:10] + b"\x07" + content[11:]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -132,6 +136,7 @@ def spoiled_stream(content: bytes) -> bytes:
         (lambda content: content[: len(content) // 2], "not a readable gzip file"),
         (lambda content: gzip.decompress(content), "not a readable gzip file"),
         (spoiled_stream, "not a readable gzip file"),
+        (impossible_block, "not a readable gzip file"),
         (lambda content: b"", "not the right IDX file|not a readable gzip file"),
     ],
 )
