@@ -198,6 +198,8 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
     from paretorch.evidence.terminal import print_front
     from paretorch.evidence.verdict import verdict
 
+    if resume and not folder.exists():
+        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
     records = sweep.run(folder, resume=resume)
     path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -205,6 +207,10 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
     typer.echo(f"Report: {path}")
     typer.echo(f"Records, checkpoints and models: {folder / 'runs'}")
     typer.echo(verdict(records)[0])
+    if diverged := [record.run_id for record in records if record.status == "diverged"]:
+        raise RunError(
+            f"{len(diverged)} of {len(records)} runs diverged: {', '.join(diverged)}; the others are complete"
+        )
 
 
 def main() -> None:

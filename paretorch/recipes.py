@@ -232,18 +232,27 @@ class Recipe(_Strict):
             command: what the user typed, for the records.
         """
         canonical = json.dumps(self.model_dump(), sort_keys=True)
+        task = make_task(self.task, options=self.task_options, data=data)
         return Sweep(
             name=self.name,
-            task=make_task(self.task, options=self.task_options, data=data),
+            task=task,
             settings=self.train.settings(),
             seeds=self.seeds,
             dense_epochs=self.dense.epochs,
             dense_schedule=self.dense.curve(self.train.lr),
             arms=self.arms(),
-            recipe=self._text,
+            recipe=self._text + _task_file_digest(self.task),
             recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),
             command=command,
         )
+
+
+def _task_file_digest(task: str) -> str:
+    """A comment that ties a run to the contents of the user's task file, so that a changed one is not resumed."""
+    path, _, _ = task.rpartition(":")
+    if not path.endswith(".py"):
+        return ""
+    return f"\n# sha256 of {path}: {hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n"
 
 
 def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -117,19 +117,20 @@ class IMP:
         select(model, self._selections(model)[-1], previous=None, seed=trainer.seed)
 
     def run(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> IMPResult:
-        """Prune and retrain `model` in place.
+        """Prune and retrain a copy of `model`.
 
         Args:
             trainer: its directory, if it has one, makes every phase resumable.
-            model: the trained dense model.
+            model: the trained dense model, which is left as it is.
             dense: the learning rates it was trained with.
 
         Raises:
             InputError: if FT is asked for without a rate and the dense schedule ended near zero, if nothing is
                 prunable, or if a weight is NaN or infinite.
+            NotFiniteError: if a loss becomes NaN or infinite.
         """
         self._check_schedules(trainer, dense)
-        model.to(trainer.accelerator.device)
+        model = copy.deepcopy(model).to(trainer.accelerator.device)
         budgets = self._split(self._total_steps(trainer, model))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None

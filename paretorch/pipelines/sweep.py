@@ -14,7 +14,7 @@ from torch import nn
 
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import save_model
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_record
 from paretorch.measurement.environment import environment
 from paretorch.methods.schedules import DenseSchedule, Schedule
@@ -124,8 +124,11 @@ class Sweep:
     def run(self, out: Path, *, resume: bool = False) -> list[RunRecord]:
         """Run, or finish, everything; one record per run, in order.
 
+        An arm that diverges gets a record that says so, and the sweep goes on.
+
         Raises:
             InputError: if `out` holds another sweep, or one without `resume`; or as the runs themselves raise.
+            NotFiniteError: if dense training diverges.
         """
         self.check()
         with RunDirectory(out, recipe=self.recipe, resume=resume):
@@ -150,7 +153,13 @@ class Sweep:
             if (directory.path / FILE_NAME).exists():
                 return load_record(directory.path / FILE_NAME)
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
-            result, trials = tuned(arm.imp, arm.rates, trainer, dense)
+            try:
+                result, trials = tuned(arm.imp, arm.rates, trainer, dense)
+            except NotFiniteError as error:
+                logger.warning("%s diverged: %s", arm.label, error)
+                return self._write(
+                    directory, seed, [dense.entry], arm=arm, status="diverged", notes=[f"diverged: {error}"]
+                )
             entries = [dense.entry, *trials, *result.entries]
             if timed:
                 entries.append(compare_latency(_on_cpu(dense.model), _on_cpu(result.model), self.task.example_inputs()))
@@ -173,24 +182,35 @@ class Sweep:
         """Measure, save the model and write the record; a record that is there already is returned as it is."""
         if (directory.path / FILE_NAME).exists():
             return load_record(directory.path / FILE_NAME)
-        task = self.task
+        return self._write(
+            directory,
+            trainer.seed,
+            entries,
+            arm=arm,
+            quality=trainer.evaluate(model, self.task.test_set())[self.task.metric],
+            validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
+            cost=price(_on_cpu(model), entries, self.task.example_inputs(), latency=timed).to_dict(),
+            notes=self._save_artefact(directory, model, masks),
+        )
+
+    def _write(
+        self, directory: RunDirectory, seed: int, entries: list[dict[str, Any]], *, arm: Arm | None, **outcome: Any
+    ) -> RunRecord:
+        """The record of one run: what it was, its phases, and its `outcome`."""
         record = RunRecord(
             run_id=directory.path.name,
             arm=arm.label if arm else "dense",
             group=dict(arm.factors) if arm else {"method": "dense", "epochs": float(self.dense_epochs)},
-            seed=trainer.seed,
-            workload=task.name,
-            metric=task.metric,
-            higher_is_better=task.higher_is_better,
-            quality=trainer.evaluate(model, task.test_set())[task.metric],
-            validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
-            cost=price(_on_cpu(model), entries, task.example_inputs(), latency=timed).to_dict(),
+            seed=seed,
+            workload=self.task.name,
+            metric=self.task.metric,
+            higher_is_better=self.task.higher_is_better,
             curves=_joined_curves(entries),
             phases=[{key: value for key, value in entry.items() if key != "curve"} for entry in entries],
             env=environment(),
             command=self.command,
             recipe_hash=self.recipe_hash,
-            notes=self._save_artefact(directory, model, masks),
+            **outcome,
         )
         save_record(record, directory.path / FILE_NAME)
         return record

@@ -3,11 +3,12 @@
 A comparison is only fair if every arm may be tuned at a known cost: each rate is a full prune-retrain run.
 """
 
-import copy
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from paretorch.errors import NotFiniteError
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.imp import IMP, IMPResult
 from paretorch.training.run import RunDirectory
@@ -30,26 +31,34 @@ def tuned(
 
     Returns:
         The chosen result, and one ledger entry per trial that was not chosen.
+
+    Raises:
+        NotFiniteError: if the only run, or every trial, diverges.
     """
     if not rates:
-        return imp.run(trainer, copy.deepcopy(dense.model), dense=dense.schedule), []
+        return imp.run(trainer, dense.model, dense=dense.schedule), []
     best: tuple[float, IMPResult] | None = None
     entries: list[tuple[float, dict[str, Any]]] = []
+    failures: list[NotFiniteError] = []
     for rate in rates:
         trial = replace(imp, retraining=replace(imp.retraining, lr=rate))
-        with_directory = Trainer(
-            trainer.task, trainer.settings, seed=trainer.seed, directory=_folder(trainer.directory, rate)
-        )
+        own = Trainer(trainer.task, trainer.settings, seed=trainer.seed, directory=_folder(trainer.directory, rate))
+        began = time.perf_counter()
         try:
-            result = trial.run(with_directory, copy.deepcopy(dense.model), dense=dense.schedule)
+            result = trial.run(own, dense.model, dense=dense.schedule)
+        except NotFiniteError as error:
+            failures.append(error)
+            entries.append((rate, _diverged(rate, imp, trainer, seconds=time.perf_counter() - began)))
+            continue
         finally:
-            if with_directory.directory is not None:
-                with_directory.directory.close()
+            if own.directory is not None:
+                own.directory.close()
         value = result.entries[-1]["validation"]
         entries.append((rate, _summary(rate, result)))
         if best is None or trainer.task.better(value, best[1].entries[-1]["validation"]):
             best = (rate, result)
-    assert best is not None
+    if best is None:
+        raise NotFiniteError(f"every learning rate of {list(rates)} diverged; the first: {failures[0]}")
     return best[1], [entry for rate, entry in entries if rate != best[0]]
 
 
@@ -69,3 +78,12 @@ def _summary(rate: float, result: IMPResult) -> dict[str, Any]:
         "validation": trained[-1]["validation"],
         **{key: sum(entry[key] for entry in trained) for key in ("steps", "epochs", "samples", "seconds")},
     }
+
+
+def _diverged(rate: float, imp: IMP, trainer: Trainer, *, seconds: float) -> dict[str, Any]:
+    """A trial that diverged is charged its whole budget, because it was granted it."""
+    entry = {"phase": f"trial-lr-{rate:g}", "kind": "trial", "lr_peak": rate, "diverged": True, "seconds": seconds}
+    if imp.epochs is None:
+        return entry
+    steps = trainer.num_steps(imp.epochs)
+    return entry | {"epochs": imp.epochs, "steps": steps, "samples": steps * trainer.settings.batch_size}
