@@ -211,6 +211,15 @@ def test_parameters_of_a_wrapped_model_cannot_be_replaced():
         run.replace_parameters({"6.weight": nn.Parameter(torch.zeros(4, 20))})
 
 
+def test_parameters_cannot_be_replaced_where_several_processes_train(monkeypatch):
+    model = network()
+    run = run_for(model, Recorder())
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(InputError, match=r"parameters \['6.weight'\] cannot be replaced"):
+        run.replace_parameters({"6.weight": nn.Parameter(torch.zeros(4, 20))})
+
+
 def needs(hook: str) -> pt.Method:
     def implementation(self, run, *arguments):
         return None
