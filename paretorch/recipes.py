@@ -57,7 +57,13 @@ class TrainTable(_Strict):
     checkpoint_seconds: NotNegative = 30.0
 
     def settings(self) -> TrainSettings:
-        """The same as the trainer takes it."""
+        """The same as the trainer takes it.
+
+        Raises:
+            InputError: for a setting that the chosen optimizer does not have.
+        """
+        if self.optimizer != "sgd" and (ignored := sorted(self.model_fields_set & {"momentum", "nesterov"})):
+            raise InputError(f"[train] {' and '.join(ignored)} belong to sgd; optimizer {self.optimizer!r} has none")
         return TrainSettings(
             batch_size=self.batch_size,
             optimizer=OptimizerSpec(
@@ -85,7 +91,13 @@ class DenseTable(_Strict):
     warmup: NotNegative = 0.0
 
     def curve(self, peak: float) -> Callable[[int], Schedule]:
-        """The schedule as a function of its number of steps."""
+        """The schedule as a function of its number of steps.
+
+        Raises:
+            InputError: for a setting that the chosen schedule does not have.
+        """
+        if self.schedule != "multistep" and (ignored := sorted(self.model_fields_set & {"milestones", "factor"})):
+            raise InputError(f"[dense] {' and '.join(ignored)} belong to multistep; {self.schedule!r} has none")
 
         def build(num_steps: int) -> Schedule:
             if self.schedule == "multistep":
@@ -288,6 +300,8 @@ def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -
         f"\n# replaced on the command line: {key} = {value!r}" for key, value in (overrides or {}).items()
     )
     recipe.arms()
+    recipe.train.settings()
+    recipe.dense.curve(recipe.train.lr)
     return recipe
 
 

@@ -130,7 +130,7 @@ class IMP:
             NotFiniteError: if a loss becomes NaN or infinite.
         """
         self._check_schedules(trainer, dense)
-        model = copy.deepcopy(model).to(trainer.accelerator.device)
+        model = copy.deepcopy(model).to(trainer.device)
         budgets = self._split(self._total_steps(trainer, model))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None

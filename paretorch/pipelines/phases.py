@@ -58,7 +58,7 @@ def train_phase(
                 "directory and run again"
             )
         try:
-            model.to(trainer.accelerator.device).load_state_dict(saved["model"])
+            model.to(trainer.device).load_state_dict(saved["model"])
             optimizer = saved["optimizer"]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ArtefactError(

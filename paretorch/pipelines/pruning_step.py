@@ -17,6 +17,7 @@ from paretorch.methods.schedules import NormScope, norm_drop, removed_square, to
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.training.data import Batch
+from paretorch.training.devices import repeatable_cudnn
 from paretorch.training.seeding import generator
 from paretorch.training.trainer import Trainer
 
@@ -127,8 +128,11 @@ class PruningStep:
             order = torch.randperm(len(trainer.train_set), generator=generator(trainer.seed, self.name))
             for position, index in enumerate(order.split(size)[:count]):
                 batch = trainer.train_set.batch(index)
-                batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in batch.items()}
+                batch = {name: tensor.to(trainer.device) for name, tensor in batch.items()}
                 stream = generator(trainer.seed, self.name, position)
                 yield trainer.task.prepare(batch, training=True, generator=stream)
 
-        return reestimate_batchnorm(self.model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch))
+        with repeatable_cudnn():
+            return reestimate_batchnorm(
+                self.model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch)
+            )
