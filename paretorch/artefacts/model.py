@@ -14,13 +14,13 @@ cannot be loaded again is an error of saving, not of loading.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paretorch import __version__
 from paretorch.artefacts.constructor import Constructor, find_constructor, reference_of
 from paretorch.artefacts.edits import Edit, decode_edit, known_edits
 from paretorch.artefacts.folders import atomic_folder, retired
@@ -105,7 +105,7 @@ def save_model(
         constructor=reference_of(constructor),
         kwargs=plain_json(kwargs or {}, "kwargs"),
         edits=tuple(plain_json({"kind": edit.kind, **edit.to_dict()}, f"edits.{i}") for i, edit in enumerate(edits)),
-        versions={"paretorch": __version__, "torch": str(torch.__version__)},
+        versions={"paretorch": metadata.version("paretorch"), "torch": str(torch.__version__)},
         metrics=None if metrics is None else plain_json(metrics, "metrics"),
     )
     tree = {

@@ -1,7 +1,8 @@
 """One trained phase of a pipeline: fit, keep the state, write the ledger; or take it from an earlier process.
 
-The order of writes makes a kill harmless at any moment: the phase's final state, then its ledger line, then the removal
-of what is no longer needed. A phase without a ledger line is done again, from the same start, with the same result.
+The order of writes makes a kill harmless at any moment: the phase's last state (by `fit`), then its ledger line, then
+the removal of what is no longer needed. A finished phase is loaded by the same call of `fit`, which replays what its
+methods did to the shapes of the model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from paretorch.errors import ArtefactError, RunError
+from paretorch.errors import RunError
 from paretorch.methods.method import Method
 from paretorch.training.trainer import Trainer
 
@@ -46,27 +47,15 @@ def train_phase(
         The ledger entry, and the state of the main optimizer at the end.
 
     Raises:
-        RunError: if the ledger names the phase and its checkpoint is gone.
-        ArtefactError: if that checkpoint is of something else.
+        RunError: if the ledger names the phase and its checkpoint is gone; and as `Trainer.fit` raises.
     """
     directory = trainer.directory
-    if directory is not None and (entry := directory.finished(phase.name)) is not None:
-        saved = directory.load(phase.name)
-        if saved is None:
-            raise RunError(
-                f"{directory.path}: phase {phase.name!r} is in the ledger, but its checkpoint is gone; remove the "
-                "directory and run again"
-            )
-        try:
-            model.to(trainer.device).load_state_dict(saved["model"])
-            optimizer = saved["optimizer"]
-        except (RuntimeError, TypeError, KeyError) as error:
-            raise ArtefactError(
-                f"{directory.checkpoint_path(phase.name)} is not the end of phase {phase.name!r} of this run: "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        model.eval()
-        return entry, optimizer
+    done = directory.finished(phase.name) if directory is not None else None
+    if directory is not None and done is not None and not directory.checkpoint_path(phase.name).exists():
+        raise RunError(
+            f"{directory.path}: phase {phase.name!r} is in the ledger, but its checkpoint is gone; remove the "
+            "directory and run again"
+        )
     result = trainer.fit(
         model,
         phase=phase.name,
@@ -75,6 +64,8 @@ def train_phase(
         methods=phase.methods,
         optimizer_state=optimizer_state,
     )
+    if done is not None:
+        return done, result.optimizer_state
     entry = {
         "phase": phase.name,
         "steps": result.steps,
@@ -86,7 +77,6 @@ def train_phase(
         "curve": result.curve,
     }
     if directory is not None:
-        directory.save(phase.name, {"model": model.state_dict(), "optimizer": result.optimizer_state})
         directory.append(entry)
         directory.remove("current")
     return entry, result.optimizer_state

@@ -240,8 +240,8 @@ class Loop:
         run.logged = {}
         self.loss_sum, self.loss_count = 0.0, 0
 
-    def save(self) -> None:
-        """Write the state after the last finished step.
+    def save(self, name: str = "current") -> None:
+        """Write the state after the last finished step as the checkpoint `name`.
 
         Raises:
             NotFiniteError: if the loss or the weights are NaN or infinite; the earlier checkpoint stays.
@@ -255,9 +255,9 @@ class Loop:
                 "the loss was still finite. No checkpoint was written over the last good one. A lower learning rate, a "
                 "warm-up or clip_norm usually helps"
             )
-        self._write()
+        self._write(name)
 
-    def _write(self) -> None:
+    def _write(self, name: str = "current") -> None:
         directory = self.trainer.directory
         if directory is None or not self.accelerator.is_main_process:
             return
@@ -268,10 +268,10 @@ class Loop:
             "loss": [self.loss_sum, self.loss_count],
             "logged": self.run.logged,
         }
-        directory.save("current", {"plan": self._plan(), "progress": progress_made, "state": self.run.state_dict()})
+        directory.save(name, {"plan": self._plan(), "progress": progress_made, "state": self.run.state_dict()})
 
     def resume(self) -> None:
-        """Go on from the checkpoint of this phase, if the directory holds one.
+        """Go on from the last step of this phase, or from its newest checkpoint, if the directory holds one.
 
         Raises:
             ArtefactError: if the checkpoint is damaged, or was not written by a trainer.
@@ -281,12 +281,15 @@ class Loop:
         if directory is None:
             return
         self.accelerator.wait_for_everyone()  # the first process may still be clearing the last phase away
-        tree = directory.load("current")
+        name = self.phase if directory.checkpoint_path(self.phase).exists() else "current"
+        tree = directory.load(name)
         if tree is None:
             return
         if not isinstance(tree, dict) or not {"plan", "progress", "state"} <= set(tree):
-            raise ArtefactError(f"{directory.checkpoint_path('current')} is no checkpoint of a training phase")
+            raise ArtefactError(f"{directory.checkpoint_path(name)} is no checkpoint of a training phase")
         if tree["plan"]["phase"] != self.phase:
+            if name == self.phase:
+                raise ArtefactError(f"{directory.checkpoint_path(name)} holds phase {tree['plan']['phase']!r}")
             return
         self._check_plan(tree["plan"])
         self.run.load_state_dict(tree["state"])

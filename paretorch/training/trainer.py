@@ -119,6 +119,9 @@ class Trainer:
     ) -> PhaseResult:
         """Train `model` in place for `num_steps` optimizer steps.
 
+        With a directory, the state after the last step is kept under the phase's name: the same call in a later process
+        goes on from there, so that only `finish` and the evaluation are done again.
+
         Args:
             model: changed in place; methods may change its shapes.
             phase: names the checkpoint and the random streams; unique within a run.
@@ -144,6 +147,7 @@ class Trainer:
             stop = stack.enter_context(stop_on_signal())
             advance = stack.enter_context(progress(f"{phase} (seed {self.seed})", num_steps))
             loop.train(stop, advance)
+        loop.save(phase)
         seed_global(run.seed, "finish")
         for method in methods:
             method.finish(run)

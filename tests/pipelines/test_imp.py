@@ -74,7 +74,7 @@ def test_the_final_model_has_exactly_round_of_n_times_s_zeros(dense: DenseResult
 def test_cycles_follow_the_cumulative_rule_and_their_masks_are_nested(dense: DenseResult, tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", recipe="x") as directory:
         result = run(IMP(sparsity=0.9, epochs=3, cycles=3), dense, directory)
-        states = [directory.load(f"retrain-{cycle}")["model"] for cycle in range(3)]
+        states = [directory.load(f"retrain-{cycle}")["state"]["model"] for cycle in range(3)]
     pruned = [entry["pruned"] for entry in result.entries if entry["kind"] == "prune"]
     assert pruned == [round(NUM_WEIGHTS * (1 - 0.1 ** ((j + 1) / 3))) for j in range(3)]
     for before, after in pairwise(states):
@@ -212,7 +212,7 @@ def test_a_foreign_checkpoint_in_the_place_of_a_finished_phase_is_refused(
         directory.save("retrain-0", content)
     with (
         RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory,
-        pytest.raises(ArtefactError, match=r"retrain-0\.safetensors is not the end of phase") as caught,
+        pytest.raises(ArtefactError, match=r"retrain-0\.safetensors is no checkpoint of a training phase") as caught,
     ):
         run(imp, dense, directory)
     assert "\n" not in str(caught.value)

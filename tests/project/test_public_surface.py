@@ -1,5 +1,6 @@
 """The names and commands that users rely on, frozen in `public_surface.txt`."""
 
+import ast
 import inspect
 from pathlib import Path
 
@@ -53,3 +54,14 @@ def test_dir_lists_exactly_the_public_names():
 def test_an_unknown_name_is_refused_with_the_names_there_are():
     with pytest.raises(AttributeError, match=r"no attribute 'Mask'.*Masks"):
         _ = paretorch.Mask
+
+
+def test_type_checkers_see_the_same_names_as_the_interpreter():
+    tree = ast.parse(Path(paretorch.__file__).read_text("utf-8"))
+    shown = {
+        (alias.asname, node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {(name, module) for name, module in shown if name is not None} == set(paretorch._PUBLIC.items())
