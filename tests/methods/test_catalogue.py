@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,12 @@ def test_a_card_outside_the_vocabulary_is_refused(change, message):
     assert isinstance(card, Card)
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(card, **change)
+
+
+def test_the_evidence_of_every_card_is_a_result_file_of_this_project():
+    results = {
+        path.name.partition(".")[0] for path in (Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json")
+    }
+    named = {name for card in catalogue.cards().values() for name in card.evidence}
+    assert named
+    assert named <= results

@@ -3,6 +3,7 @@
 from paretorch.methods.card import Card
 
 _COST_MODEL = "no cost per step; the same accuracy after fewer retraining steps, or a higher one after as many"
+_COMPARED = ("ft", "llr", "allr")
 _REALISED_BY = "a shorter retraining phase at the accuracy that is asked for"
 
 
@@ -20,6 +21,7 @@ def _card(name: str, title: str, summary: str, invariants: tuple[str, ...], refe
         realised_by=_REALISED_BY,
         invariants=invariants,
         reference=reference,
+        evidence=("retraining_schedules",) if name in _COMPARED else (),
     )
 
 
