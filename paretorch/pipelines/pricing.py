@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.measurement.cost import Cost
+from paretorch.measurement.inputs import as_inputs, call
 from paretorch.measurement.interleaved import interleaved, ratio
 from paretorch.measurement.measure import measure
 
@@ -44,10 +45,10 @@ def compare_latency(dense: nn.Module, model: nn.Module, inputs: tuple[Tensor, ..
     """A ledger line with the measured speed-ups of `model` over `dense`, eager and on one thread, per batch size."""
     found = []
     for batch in BATCH_SIZES:
-        repeated = tuple(tensor.expand(batch, *tensor.shape[1:]).contiguous() for tensor in inputs)
+        repeated = as_inputs(inputs).with_batch(batch)
         with torch.inference_mode():
             timings = interleaved(
-                {"dense": partial(dense, *repeated), "model": partial(model, *repeated)},
+                {"dense": partial(call, dense, repeated), "model": partial(call, model, repeated)},
                 rounds=ROUNDS,
                 min_seconds=SECONDS_PER_ROUND,
                 threads=1,
