@@ -10,7 +10,7 @@ TORCH_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-EXTRAS = hf lightning export quantize cluster search track comm gpu peers
+EXTRAS = hf lightning export quantize cluster search track comm gpu peers docs browser
 
 # Every test process computes on one thread: two spinning thread pools on the same cores slow each other down a lot.
 export OMP_NUM_THREADS ?= 1

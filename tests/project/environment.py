@@ -24,6 +24,8 @@ MODULES = {
     "track": ("tensorboard", "torch.utils.tensorboard", "mlflow"),
     "comm": ("zstandard",),
     "gpu": ("pynvml",),
+    "docs": ("sphinx", "myst_parser", "furo", "sphinx_copybutton"),
+    "browser": ("playwright.sync_api",),
     "peers": ("torch_pruning", "pytorch_optimizer", "moocore", "zipnn"),
 }
 
