@@ -31,6 +31,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "higher_is_better": (bool,),
     "quality": (int, float, type(None)),
     "validation": (int, float, type(None)),
+    "train_quality": (int, float, type(None)),
+    "references": (dict,),
     "cost": (dict,),
     "curves": (list,),
     "phases": (list,),
@@ -40,6 +42,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "status": (str,),
     "notes": (list,),
 }
+_ADDED_LATER = {"train_quality", "references"}  # absent in older files, which stay readable
 _ITEM_TYPES: dict[str, type] = {"curves": dict, "phases": dict, "notes": str}
 
 
@@ -58,6 +61,9 @@ class RunRecord:
         higher_is_better: direction of the metric.
         quality: the metric of the final model on test data; None when it was not measured or the run failed.
         validation: the same on validation data, the only number anything may be chosen by.
+        train_quality: the same on a sample of the training examples, for the gap between training and test data.
+        references: name -> value of the metric on test data that needs no model of ours, e.g. {"majority class": 0.1}:
+            a simple baseline, a floor, a published number.
         cost: `Cost.to_dict()` of `paretorch.measurement.cost`; {} when nothing was measured.
         curves: one dict per evaluation: step, epoch, lr, train_loss, validation, seconds (each may be missing).
         phases: one dict per finished phase of the pipeline, in order, with at least "phase", its name. What the
@@ -69,7 +75,7 @@ class RunRecord:
         notes: warnings a reader of the result must see.
 
     Raises:
-        InputError: a field has the wrong type, the status is unknown, or a quality is NaN or infinite.
+        InputError: a field has the wrong type, the status is unknown, or a quality or reference is NaN or infinite.
     """
 
     run_id: str
@@ -81,6 +87,8 @@ class RunRecord:
     higher_is_better: bool = True
     quality: float | None = None
     validation: float | None = None
+    train_quality: float | None = None
+    references: dict[str, float] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
@@ -94,12 +102,19 @@ class RunRecord:
         problems = [_type_problem(name, getattr(self, name)) for name in _TYPES]
         if problems := [p for p in problems if p]:
             raise InputError(f"record {self.run_id!r}: {'; '.join(problems)}")
-        for name in ("quality", "validation"):
+        for name in ("quality", "validation", "train_quality"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InputError(
                     f"record {self.run_id!r}: {name} is {value}; a record holds finite qualities only. "
                     f"Pass {name}=None and status='diverged'."
+                )
+        for name, value in self.references.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not isinstance(name, str) or not number:
+                raise InputError(
+                    f"record {self.run_id!r}: references must map names to finite numbers, got {name!r}: {value!r}; "
+                    "leave out what is not known"
                 )
         if self.status not in STATUSES:
             raise InputError(f"record {self.run_id!r}: status {self.status!r} is unknown; use one of {STATUSES}")
@@ -131,11 +146,12 @@ class RunRecord:
                 f"Point to a {FILE_NAME} written by this version, or repeat the run."
             )
         names = {f.name for f in fields(cls)}
-        missing, unknown = sorted(names - data.keys()), sorted(data.keys() - names - {"schema"})
+        missing = sorted(names - data.keys() - _ADDED_LATER)
+        unknown = sorted(data.keys() - names - {"schema"})
         if missing or unknown:
             raise ArtefactError(f"{source} is a damaged run record: missing fields {missing}, unknown fields {unknown}")
         try:
-            return cls(**{name: _decode(data[name]) for name in names})
+            return cls(**{name: _decode(data[name]) for name in names & data.keys()})
         except (ValueError, TypeError) as error:  # InputError is a ValueError; a bad "$float" tag raises either
             raise ArtefactError(f"{source} is a damaged run record: {error}") from error
 

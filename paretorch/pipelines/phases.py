@@ -18,7 +18,7 @@ from paretorch.training.trainer import Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What to train: a name unique in the run, a number of optimizer steps, a learning rate per step, methods."""
+    """What to train: a name unique in the run, a number of steps, a learning rate per step, methods after the task's."""
 
     name: str
     num_steps: int
@@ -61,7 +61,7 @@ def train_phase(
         phase=phase.name,
         num_steps=phase.num_steps,
         schedule=phase.schedule,
-        methods=phase.methods,
+        methods=[*trainer.task.methods(), *phase.methods],
         optimizer_state=optimizer_state,
     )
     if done is not None:

@@ -1,4 +1,4 @@
-"""Metrics of a model on a set of examples: means over all per-example values, in evaluation mode, no gradients."""
+"""Metrics of a model on a set of examples, without gradients: means over examples, and what needs the whole set."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -19,7 +19,7 @@ def evaluate(
     device: torch.device | str | None = None,
     autocast: AbstractContextManager[object] | None = None,
 ) -> dict[str, float]:
-    """Metrics by name, as float64 means over all values of all batches.
+    """Metrics by name: float64 means over all values of all batches, and the task's metrics of the whole set.
 
     Args:
         task: gives `prepare` and `metrics`.
@@ -30,7 +30,7 @@ def evaluate(
         autocast: context of the forward pass; None for full precision.
 
     Raises:
-        InputError: if `task.metrics` does not return the task's metric.
+        InputError: if the task's metric is not among them.
         NotFiniteError: if a metric comes out as NaN or infinite.
     """
     where = torch.device(device) if device is not None else next(model.parameters()).device
@@ -46,12 +46,13 @@ def evaluate(
                 for name, values in task.metrics(model, batch).items():
                     sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
                     counts[name] = counts.get(name, 0) + values.numel()
+            whole = task.set_metrics(model, examples, device=where)
     finally:
         for module, training in modes.items():
             module.training = training
-    means = {name: float(total) / counts[name] for name, total in sums.items()}
+    means = {name: float(total) / counts[name] for name, total in sums.items()} | whole
     if task.metric not in means:
-        raise InputError(f"task {task.name!r} declares metric {task.metric!r}, but metrics() returned {sorted(means)}")
+        raise InputError(f"task {task.name!r} declares metric {task.metric!r}, but its metrics are {sorted(means)}")
     if bad := [name for name, value in means.items() if not torch.isfinite(torch.tensor(value))]:
         raise NotFiniteError(f"metric {bad} of task {task.name!r} is not finite: {means}; the outputs overflowed")
     return means

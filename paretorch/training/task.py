@@ -4,11 +4,13 @@ Training reads `train_set`, every choice is made on `eval_set`, and `test_set` i
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paretorch.methods.method import Method
 from paretorch.training.data import Batch, Examples
 
 
@@ -62,6 +64,24 @@ class Task(ABC):
             generator: a CPU generator that depends on (seed, step) alone.
         """
         return batch
+
+    def set_metrics(self, model: nn.Module, examples: Examples, *, device: torch.device) -> dict[str, float]:
+        """Metrics of a whole set that are no means over its examples, such as a Frechet distance; none by default.
+
+        Args:
+            model: in evaluation mode, on `device`.
+            examples: the set that is evaluated.
+            device: where to compute.
+        """
+        return {}
+
+    def methods(self) -> Sequence[Method]:
+        """Methods that every training phase of this task needs, before those of a pipeline; none by default."""
+        return ()
+
+    def references(self) -> dict[str, float]:
+        """Values of the metric on the test set that need no model of ours, as a floor or a simple baseline; default none."""
+        return {}
 
     def constructor(self) -> tuple[str, dict[str, Any]] | None:
         """`("package.module:name", kwargs)` that builds the model, for saved artefacts; None if it cannot be named."""

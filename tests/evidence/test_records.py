@@ -19,6 +19,8 @@ def record(**changes):
         "metric": "accuracy",
         "quality": 0.1 + 0.2,
         "validation": 0.3,
+        "train_quality": 0.4,
+        "references": {"majority class": 0.1},
         "curves": [{"step": 1, "train_loss": math.inf, "lr": 0.1}, {"step": 2, "train_loss": math.nan}],
         "phases": [{"phase": "dense", "epochs": 4.0}],
         "notes": ["a note with ünïcode"],
@@ -60,6 +62,10 @@ def test_every_field_is_stored_and_read_back():
     [
         ({"quality": math.nan}, "quality is nan; .*status='diverged'"),
         ({"validation": math.inf}, "validation is inf"),
+        ({"train_quality": math.nan}, "train_quality is nan"),
+        ({"references": {"floor": math.inf}}, "references must map names to finite numbers, got 'floor': inf"),
+        ({"references": {"floor": True}}, "got 'floor': True"),
+        ({"references": {1: 0.5}}, "got 1: 0.5"),
         ({"quality": "0.9"}, "quality must be int or float or None, got str '0.9'"),
         ({"seed": True}, "seed must be int, got bool True"),
         ({"seed": 1.0}, "seed must be int, got float"),
@@ -119,6 +125,14 @@ def test_foreign_and_damaged_files_are_refused(tmp_path, content, match):
 def test_records_with_altered_fields_are_refused(changes, match):
     with pytest.raises(ArtefactError, match=match):
         RunRecord.from_dict(record().to_dict() | changes, source="x.json")
+
+
+def test_files_written_before_a_field_was_added_still_load():
+    old = {key: value for key, value in record().to_dict().items() if key not in ("train_quality", "references")}
+    loaded = RunRecord.from_dict(old)
+    assert loaded.train_quality is None
+    assert loaded.references == {}
+    assert loaded.quality == 0.1 + 0.2
 
 
 def test_run_directories_are_searched_at_any_depth_and_in_order(tmp_path):
