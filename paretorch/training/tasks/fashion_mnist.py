@@ -1,7 +1,8 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28x28 grey, ten classes.
 
-Reads the four official IDX files from the folder `fashion_mnist` of the data folder. A tenth of the training images is
-held out for every choice (fixed seed 42). Images stay in memory as uint8 and are scaled batch by batch.
+Reads the four official IDX files from the folder `fashion_mnist` of the data folder, or what `datasets` saved there.
+A tenth of the training images is held out for every choice (fixed seed 42). Images stay in memory as uint8 and are
+scaled batch by batch.
 """
 
 import gzip
@@ -20,7 +21,15 @@ from paretorch.training.data import ArrayExamples, Batch, split
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100
 from paretorch.training.supervised import SupervisedTask
+from paretorch.training.tasks.limits import limited
+from paretorch.training.tasks.missing import data_folder, hub_command
+from paretorch.training.tasks.saved_dataset import images_and_labels, saved_splits, split_named
 
+REMEDY = (
+    "download the four files *-images-idx3-ubyte.gz and *-labels-idx1-ubyte.gz of "
+    "https://github.com/zalandoresearch/fashion-mnist into <data>/fashion_mnist, or run "
+    + hub_command("zalando-datasets/fashion_mnist", "fashion_mnist")
+)
 MEAN, STD = 0.2860, 0.3530  # of the training pixels after division by 255
 MODELS: dict[str, Callable[[], nn.Module]] = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
 
@@ -50,16 +59,12 @@ class FashionMNIST(SupervisedTask):
             raise InputError(f"fashion-mnist has no model {model!r}; choose from {sorted(MODELS)}")
         if shift < 0:
             raise InputError(f"shift is a number of pixels, 0 or more; got {shift}")
-        folder = _folder(data)
+        folder = data_folder(data, "fashion_mnist", task="fashion-mnist", remedy=REMEDY)
         train = _read(folder, "train")
         rest, held = split(len(train), 0.1)
-        if train_limit is not None:
-            if not 1 <= train_limit <= len(rest):
-                raise InputError(f"train_limit must be between 1 and {len(rest)}; got {train_limit}")
-            rest = rest[:train_limit]
         super().__init__(
             MODELS[model],
-            train=train.subset(rest),
+            train=train.subset(limited(rest, train_limit)),
             evaluation=train.subset(held),
             test=_read(folder, "t10k"),
             name="fashion-mnist",
@@ -84,20 +89,13 @@ def _shifted(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     return padded[which, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
-def _folder(data: Path | str | None) -> Path:
-    remedy = (
-        "download the four files *-images-idx3-ubyte.gz and *-labels-idx1-ubyte.gz of zalandoresearch/fashion-mnist "
-        "into <data>/fashion_mnist and pass --data <data> or set PARETORCH_DATA"
-    )
-    if data is None:
-        raise InputError(f"fashion-mnist needs its data folder and none was given: {remedy}")
-    folder = Path(data) / "fashion_mnist"
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}: {remedy}")
-    return folder
-
-
 def _read(folder: Path, part: str) -> ArrayExamples:
+    if (splits := saved_splits(folder)) is not None:
+        split_ = split_named(splits, {"train": "train", "t10k": "test"}[part], folder=folder)
+        saved, targets = images_and_labels(split_, image="image", label="label")
+        if saved.shape[1:] != (1, 28, 28):
+            raise InputError(f"{folder} holds images of shape {tuple(saved.shape[1:])}, not (1, 28, 28): {REMEDY}")
+        return ArrayExamples(inputs=saved, targets=targets)
     images = _idx(folder / f"{part}-images-idx3-ubyte.gz", magic=2051)
     labels = _idx(folder / f"{part}-labels-idx1-ubyte.gz", magic=2049)
     if len(images) != len(labels):
@@ -108,7 +106,7 @@ def _read(folder: Path, part: str) -> ArrayExamples:
 def _idx(path: Path, *, magic: int) -> Tensor:
     """The uint8 array of an IDX file: magic number, sizes (big-endian int32), then the bytes."""
     if not path.exists():
-        raise InputError(f"{path} is missing; the folder must hold the four official .gz files")
+        raise InputError(f"{path} is missing: {REMEDY}")
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
