@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules import Constant, Cosine, Linear, MultiStep, NormScope, Schedule
+from paretorch.pipelines.dense import PublishedDense, train_dense
 from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
 from paretorch.pipelines.sweep import Arm, Sweep
@@ -82,9 +83,13 @@ class TrainTable(_Strict):
 
 
 class DenseTable(_Strict):
-    """`[dense]`: length and learning-rate curve of dense training; the peak is `[train] lr`."""
+    """`[dense]`: length and learning-rate curve of dense training; the peak is `[train] lr`.
+
+    With `published`, published weights stand for the dense model, and the rest says how they were trained.
+    """
 
     epochs: Positive
+    published: str | None = None
     schedule: Literal["multistep", "linear", "cosine", "constant"] = "multistep"
     milestones: list[float] = [0.5, 0.75]
     factor: Positive = 0.1
@@ -252,6 +257,7 @@ class Recipe(_Strict):
             seeds=self.seeds,
             dense_epochs=self.dense.epochs,
             dense_schedule=self.dense.curve(self.train.lr),
+            dense=PublishedDense(name=self.dense.published, data=data) if self.dense.published else train_dense,
             arms=self.arms(),
             recipe=self._text + _task_file_digest(self.task),
             recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),

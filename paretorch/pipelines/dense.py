@@ -1,12 +1,20 @@
-"""Dense training: the baseline that everything is compared with, and the model that pruning starts from."""
+"""The dense model: the baseline that everything is compared with, and the model that pruning starts from.
 
+It is trained here, or it comes as published weights, which are checked first and whose own training is not charged.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from paretorch.errors import InputError
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.training.published import load_published, locate_published, published
 from paretorch.training.trainer import Trainer
 
 
@@ -19,6 +27,9 @@ class DenseResult:
     entry: dict[str, Any]
 
 
+DenseSource = Callable[[Trainer, Schedule], DenseResult]
+
+
 def train_dense(trainer: Trainer, schedule: Schedule) -> DenseResult:
     """Train the task's model from scratch over all steps of `schedule`, or load it if the directory holds it."""
     model = trainer.model()
@@ -27,3 +38,63 @@ def train_dense(trainer: Trainer, schedule: Schedule) -> DenseResult:
         trainer, model, phase, details={"kind": "dense", "lr_peak": max(schedule.trace(), default=0.0)}
     )
     return DenseResult(model=model, schedule=DenseSchedule.of(schedule), entry=entry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedDense:
+    """Published weights in the place of dense training; called like `train_dense`, with the schedule they had.
+
+    Args:
+        name: of the weights, see `paretorch.training.published`.
+        data: the data folder.
+    """
+
+    name: str
+    data: Path | None
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse, before anything is done, a missing file and a task whose model has another shape.
+
+        Raises:
+            InputError: saying which.
+        """
+        path = locate_published(self.name, data=self.data)
+        theirs = {name: value.shape for name, value in published(self.name).build(path).state_dict().items()}
+        ours = {name: value.shape for name, value in model.state_dict().items()}
+        if different := sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)):
+            raise InputError(
+                f"published weights {self.name!r} do not fit the task's model: {len(different)} tensors differ, first "
+                f"{different[0]!r}: published {tuple(theirs.get(different[0], ()))}, the task's "
+                f"{tuple(ours.get(different[0], ()))}; choose the same model in task_options"
+            )
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return load_published(self.name, data=self.data)
+
+    def __call__(self, trainer: Trainer, schedule: Schedule) -> DenseResult:
+        """The weights in a model of the task; nothing is trained."""
+        model = trainer.model()
+        model.load_state_dict(self._model.state_dict())
+        model.eval()
+        directory = trainer.directory
+        if directory is not None and (done := directory.finished("dense")) is not None:
+            return DenseResult(model=model, schedule=DenseSchedule.of(schedule), entry=done)
+        entry = {
+            "phase": "dense",
+            "kind": "published",
+            "published": self.name,
+            "source": published(self.name).source,
+            "validation": trainer.evaluate(model)[trainer.task.metric],
+            "lr_peak": max(schedule.trace(), default=0.0),
+        }
+        if directory is not None:
+            directory.append(entry)
+        return DenseResult(model=model, schedule=DenseSchedule.of(schedule), entry=entry)
+
+    def note(self) -> str:
+        """What readers of a record must know."""
+        return (
+            f"The dense model is the published weights {self.name!r} ({published(self.name).source}): their training "
+            "is not counted, all seeds start from the same weights, and they may have seen the evaluation examples."
+        )

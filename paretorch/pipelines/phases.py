@@ -18,7 +18,7 @@ from paretorch.training.trainer import Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What to train: a name unique in the run, a number of steps, a learning rate per step, methods after the task's."""
+    """What to train: a name unique in the run, steps, a learning rate per step, methods after those of the task."""
 
     name: str
     num_steps: int

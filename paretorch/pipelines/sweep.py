@@ -19,10 +19,11 @@ from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_r
 from paretorch.measurement.environment import environment
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.sparsity.masks import Masks
-from paretorch.pipelines.dense import DenseResult, train_dense
+from paretorch.pipelines.dense import DenseResult, DenseSource, PublishedDense, train_dense
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pricing import compare_latency, price
 from paretorch.pipelines.tuning import tuned
+from paretorch.training.data import Head
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import TrainSettings
 from paretorch.training.task import Task
@@ -59,8 +60,9 @@ class Sweep:
         task: what is learned.
         settings: how every phase is trained.
         seeds: one dense model each.
-        dense_epochs: length of dense training.
+        dense_epochs: length of dense training, also where published weights stand for it.
         dense_schedule: learning rate of the dense run, given its number of steps.
+        dense: where the dense model comes from.
         arms: run from every seed's dense model.
         recipe: canonical text; a folder is only resumed with the same text.
         recipe_hash: of that text.
@@ -77,6 +79,7 @@ class Sweep:
     recipe: str
     recipe_hash: str
     command: str
+    dense: DenseSource = train_dense
 
     def check(self) -> None:
         """Refuse, before anything is trained or written, what an arm could not do with the task's model.
@@ -94,6 +97,8 @@ class Sweep:
                 f"dense training of {self.dense_epochs:g} epochs is less than one optimizer step; an epoch has "
                 f"{trainer.steps_per_epoch}"
             )
+        if isinstance(self.dense, PublishedDense):
+            self.dense.check(model)
         dense = DenseSchedule.of(self.dense_schedule(steps))
         for arm in self.arms:
             rate = arm.rates[0] if arm.rates else arm.imp.retraining.lr
@@ -109,7 +114,11 @@ class Sweep:
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
         dense = trainer.num_steps(self.dense_epochs)
         lines = [f"{len(self.seeds)} seeds x (1 dense model + {len(self.arms)} arms), task {self.task.name}"]
-        lines.append(f"dense: {self.dense_epochs:g} epochs = {dense} steps of {self.settings.batch_size} examples")
+        if isinstance(self.dense, PublishedDense):
+            dense = 0
+            lines.append(f"dense: published weights {self.dense.name!r}, checked and not trained")
+        else:
+            lines.append(f"dense: {self.dense_epochs:g} epochs = {dense} steps of {self.settings.batch_size} examples")
         total = dense
         for arm in self.arms:
             rates = f" x {len(arm.rates)} rates" if arm.rates else ""
@@ -142,7 +151,7 @@ class Sweep:
         with self._directory(out, f"dense-s{seed}") as directory:
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
             schedule = self.dense_schedule(trainer.num_steps(self.dense_epochs))
-            dense = train_dense(trainer, schedule)
+            dense = self.dense(trainer, schedule)
             yield self._finish(directory, trainer, dense.model, [dense.entry], timed=timed)
         for arm in self.arms:
             yield self._run_arm(out, arm, seed, dense, timed=timed)
@@ -188,10 +197,20 @@ class Sweep:
             entries,
             arm=arm,
             quality=trainer.evaluate(model, self.task.test_set())[self.task.metric],
+            train_quality=self._train_quality(trainer, model),
+            references=self.task.references(),
             validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
             cost=price(_on_cpu(model), entries, self.task.example_inputs(), latency=timed).to_dict(),
-            notes=self._save_artefact(directory, model, masks),
+            notes=[*self._notes(), *self._save_artefact(directory, model, masks)],
         )
+
+    def _notes(self) -> list[str]:
+        return [self.dense.note()] if isinstance(self.dense, PublishedDense) else []
+
+    def _train_quality(self, trainer: Trainer, model: nn.Module) -> float | None:
+        """The metric on the first training examples, as they are stored; None if the task wants none."""
+        sample = self.task.train_sample
+        return trainer.evaluate(model, Head(trainer.train_set, sample))[self.task.metric] if sample else None
 
     def _write(
         self, directory: RunDirectory, seed: int, entries: list[dict[str, Any]], *, arm: Arm | None, **outcome: Any
@@ -200,7 +219,7 @@ class Sweep:
         record = RunRecord(
             run_id=directory.path.name,
             arm=arm.label if arm else "dense",
-            group=dict(arm.factors) if arm else {"method": "dense", "epochs": float(self.dense_epochs)},
+            group=dict(arm.factors) if arm else self._dense_factors(),
             seed=seed,
             workload=self.task.name,
             metric=self.task.metric,
@@ -214,6 +233,11 @@ class Sweep:
         )
         save_record(record, directory.path / FILE_NAME)
         return record
+
+    def _dense_factors(self) -> dict[str, Any]:
+        if isinstance(self.dense, PublishedDense):
+            return {"method": "dense", "published": self.dense.name}
+        return {"method": "dense", "epochs": float(self.dense_epochs)}
 
     def _save_artefact(self, directory: RunDirectory, model: nn.Module, masks: Masks | None) -> list[str]:
         """Write `model/`; a note instead if the model's constructor cannot be named."""

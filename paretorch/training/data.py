@@ -82,6 +82,24 @@ class MapExamples:
         )
 
 
+class Head:
+    """The first examples of a set.
+
+    Args:
+        examples: the set.
+        limit: how many of them, or all if there are fewer.
+    """
+
+    def __init__(self, examples: Examples, limit: int) -> None:
+        self._examples, self._length = examples, min(limit, len(examples))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, index: Tensor) -> Batch:
+        return self._examples.batch(index)
+
+
 def as_examples(data: Any) -> Examples:
     """Examples from a pair of arrays `(inputs, targets)`, a map-style dataset, or examples already made.
 

@@ -21,11 +21,14 @@ class Task(ABC):
         name: short, for records and file names.
         metric: the entry of `metrics` by which models are judged.
         higher_is_better: its direction.
+        train_sample: on so many training examples the metric is read at the end of an arm, for the gap between
+            training and test; 0: on none.
     """
 
     name: str = "task"
     metric: str = "accuracy"
     higher_is_better: bool = True
+    train_sample: int = 2000
 
     @abstractmethod
     def model(self) -> nn.Module:
@@ -80,7 +83,7 @@ class Task(ABC):
         return ()
 
     def references(self) -> dict[str, float]:
-        """Values of the metric on the test set that need no model of ours, as a floor or a simple baseline; default none."""
+        """Values of the metric on the test set that need no model of ours, as a floor or a baseline; default none."""
         return {}
 
     def constructor(self) -> tuple[str, dict[str, Any]] | None:

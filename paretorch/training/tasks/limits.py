@@ -1,18 +1,18 @@
-"""The option `train_limit` that tasks share: learn from the first so many training examples, for quick tries."""
+"""The options `train_limit` and `eval_limit` that tasks share: only the first so many examples, for quick tries."""
 
 from torch import Tensor
 
 from paretorch.errors import InputError
 
 
-def limited(index: Tensor, train_limit: int | None) -> Tensor:
-    """The first `train_limit` of the training examples at `index` (n,); all of them for None.
+def limited(index: Tensor, limit: int | None, *, option: str = "train_limit") -> Tensor:
+    """The first `limit` of the examples at `index` (n,); all of them for None. `option` is named in messages.
 
     Raises:
         InputError: for fewer than one or more than there are.
     """
-    if train_limit is None:
+    if limit is None:
         return index
-    if not 1 <= train_limit <= len(index):
-        raise InputError(f"train_limit must be between 1 and {len(index)}; got {train_limit}")
-    return index[:train_limit]
+    if not 1 <= limit <= len(index):
+        raise InputError(f"{option} must be between 1 and {len(index)}; got {limit}")
+    return index[:limit]

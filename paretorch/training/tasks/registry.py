@@ -17,12 +17,13 @@ from paretorch.training.task import Task
 
 BUILT_IN = {
     "char-lm": "paretorch.training.tasks.char_lm:CharLM",
+    "cifar10": "paretorch.training.tasks.cifar10:CIFAR10",
     "digits": "paretorch.training.tasks.digits:digits",
     "fashion-mnist": "paretorch.training.tasks.fashion_mnist:FashionMNIST",
     "generative": "paretorch.training.tasks.generative:generative",
     "regression": "paretorch.training.tasks.regression:regression",
-    "text-lm": "paretorch.training.tasks.text_lm:TextLM",
     "spoken-digits": "paretorch.training.tasks.spoken_digits:SpokenDigits",
+    "text-lm": "paretorch.training.tasks.text_lm:TextLM",
 }
 
 
