@@ -1,147 +1,213 @@
-"""Write one benchmark's figures as a small JSON file, with everything a reader needs to repeat and judge them.
+"""Measure for a benchmark, and write its figures as a small JSON file with all that is needed to repeat and judge them.
 
-File: `benchmarks/results/<name>.<device>.json` with the keys name, device, figures, seeds, command, notes, date and
-environment. A benchmark script times with `paretorch.measurement.interleaved` and ends with
+    timings = interleaved({"dense": f, "pruned": g}, rounds=9)          # paretorch.measurement.interleaved
+    write_result(
+        "pruned_latency",
+        {
+            "dense_s": figure(timings["dense"]),
+            "speedup": figure(ratio(timings["dense"], timings["pruned"])),
+            "accuracy": over_seeds([0.91, 0.92, 0.915], unit="accuracy"),
+            "peak_bytes": figure(memory_in_subprocess(prepare, sparsity=0.9), unit="bytes"),
+        },
+        tier="minutes",
+        seeds=[0, 1, 2],
+    )
 
-    write_result("masks", {"multiply_speedup": figure(ratio(timings["bool"], timings["int8"]))}, seeds=[0])
+`memory_in_subprocess` is in `_memory`, grids that run in pieces are in `_grid`, the file's schema is in `_result`. A
+time that was not taken on a quiet machine (`paretorch.measurement.noise`) is refused, or marked when asked for.
 """
 
-import json
-import math
-import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _result import check, is_figure
 
+from paretorch.artefacts.files import write_json
+from paretorch.errors import InputError, RunError
+from paretorch.evidence.statistics import mean_interval, paired_interval
 from paretorch.measurement.environment import environment
 from paretorch.measurement.interleaved import Ratio, median_interval
+from paretorch.measurement.timing import Timing
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+PATH_OPTIONS = ("--data", "--work")  # their values name a machine
 
 
-def figure(values: Ratio | float | Sequence[float] | np.ndarray, *, unit: str | None = None) -> dict[str, Any]:
+def figure(values: Ratio | Timing | float | Sequence[float] | np.ndarray, *, unit: str | None = None) -> dict[str, Any]:
     """One number with its spread, ready for `write_result`.
 
     Args:
-        values: a `Ratio`, one exact number, or repeated measurements (one per seed or round).
-        unit: "s", "bytes", "accuracy" ...; a `Ratio` is "x" by itself, anything else must say.
+        values: a `Ratio`, a `Timing` (its rounds' 10th percentiles), one exact number, or repeated measurements.
+        unit: "s", "bytes", "accuracy" ...; a `Ratio` is "x" and a `Timing` "s" by itself, anything else must say.
 
     Returns:
         median, low, high, n, unit and coverage: [low, high] is the distribution-free interval of the median at 95 %, or
-        the full range with the smaller `coverage` it has when there are fewer than 6 values. A `Ratio` also gives quiet
-        and reason.
+        the full range with the smaller `coverage` it has when there are fewer than 6 values. A `Ratio` and a `Timing`
+        also give quiet and reason.
 
     Raises:
-        ValueError: no unit, no values, or a value that is not finite.
+        InputError: no unit, no values, or a value that is not finite.
     """
     if isinstance(values, Ratio):
-        return {
-            "median": values.value,
-            "low": values.low,
-            "high": values.high,
-            "n": values.n,
-            "unit": unit or "x",
-            "coverage": values.coverage,
-            "quiet": values.quiet,
-            "reason": values.reason,
-        }
+        spread = {"median": values.value, "low": values.low, "high": values.high, "n": values.n}
+        judged = {"coverage": values.coverage, "quiet": values.quiet, "reason": values.reason}
+        return {**spread, "unit": unit or "x", **judged}
+    if isinstance(values, Timing):
+        return {**figure(values.round_p10_s, unit=unit or "s"), "quiet": values.quiet, "reason": values.reason}
     if unit is None:
-        raise ValueError("figure needs unit=..., for example 's', 'bytes' or 'accuracy'; only a Ratio has its own.")
+        raise InputError("figure needs unit=..., for example 's', 'bytes' or 'accuracy'; only a time has its own.")
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     low, high, coverage = median_interval(array)
-    return {
-        "median": float(np.median(array)),
-        "low": low,
-        "high": high,
-        "n": array.size,
-        "unit": unit,
-        "coverage": coverage,
-    }
+    spread = {"median": float(np.median(array)), "low": low, "high": high, "n": array.size}
+    return {**spread, "unit": unit, "coverage": coverage}
+
+
+def over_seeds(
+    values: Sequence[float], *, unit: str, minus: Sequence[float] | None = None, factor: float = 1.0
+) -> dict[str, Any]:
+    """Mean over seeds with Student's 95 % interval, and the values themselves.
+
+    Args:
+        values: one per seed.
+        unit: "percentage points", "accuracy", ...
+        minus: values of another arm for the same seeds in the same order; the figure is then the paired difference.
+        factor: multiplies everything, e.g. 100 from fractions to percentage points.
+
+    Raises:
+        InputError, NotComparableError: no values, one that is not finite, or another number of them in `minus`.
+    """
+    interval = mean_interval(values) if minus is None else paired_interval(values, minus)
+    interval = interval.scaled(factor)
+    kept = values if minus is None else [a - b for a, b in zip(values, minus, strict=True)]
+    spread = {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
+    return {**spread, "unit": unit, "values": [factor * value for value in kept]}
+
+
+def table(
+    title: str,
+    *,
+    factors: Mapping[str, str],
+    rows: Sequence[Sequence[Any]],
+    columns: Mapping[str, str | tuple[str, str]],
+) -> dict[str, Any]:
+    """How the results page lays out figures that differ in factors: one row per setting, one column per arm.
+
+        table(
+            "ResNet-20",
+            factors={"cycles": "{}", "sparsity": "{:.0%}"},
+            rows=[(1, 0.8), (1, 0.9)],
+            columns={"FT": "FT-{0}-{1:g} accuracy", "ALLR - FT": ("ALLR minus FT, {0}-{1:g}", "signed")},
+        )
+
+    Args:
+        title: heading of the table.
+        factors: name of each factor and the format of its values.
+        rows: values of the factors, in their order.
+        columns: heading and the figure's key, a format that is given a row's values; with the words of `_numbers.shown`
+            as the second of a pair where the usual text does not do.
+    """
+    laid = []
+    for row in rows:
+        cells: list[Any] = [
+            shape.format(value).replace("%", " %") for shape, value in zip(factors.values(), row, strict=True)
+        ]
+        for column in columns.values():
+            key, words = (column, "") if isinstance(column, str) else column
+            cells.append({"figure": key.format(*row), **({"format": words} if words else {})})
+        laid.append(cells)
+    return {"title": title, "columns": [*factors, *columns], "rows": laid}
 
 
 def write_result(
     name: str,
     figures: Mapping[str, Any],
     *,
+    tier: str,
     seeds: Sequence[int],
     command: str | None = None,
     notes: Sequence[str] = (),
     device: str = "cpu",
+    layout: Mapping[str, Sequence[Any]] | None = None,
+    keep_noisy: bool = False,
     root: Path | None = None,
 ) -> Path:
     """Write the result file in one piece and return its path; an older one is replaced.
 
     Args:
         name: file stem, letters, digits, `_` and `-`.
-        figures: JSON values by name, normally from `figure`.
+        figures: JSON values by name, normally from `figure` and `over_seeds`.
+        tier: what repeating it takes: "minutes", "nightly" or "gpu".
         seeds: every seed the figures rest on; may be empty for exact counts.
         command: how to run it again, from the repository's root; default: the running script's own command line.
         notes: sentences a reader must know (what failed, what was left out).
         device: "cpu" or a short accelerator name such as "h100".
+        layout: for the results page: `headlines`, a list of `{claim, figure, format?}`, and `tables` made by `table`.
+        keep_noisy: write times that were not taken on a quiet machine, marked as such.
         root: folder to write to; default `benchmarks/results`.
 
     Raises:
-        ValueError: a name that is no plain file stem, or a figure that is NaN, infinite or not JSON.
+        InputError: a name that is no plain file stem, or content that `_result` refuses. RunError: times that were not
+            taken on a quiet machine. An older file stays as it was.
     """
     for what, word in (("name", name), ("device", device)):
         if not word or not word.replace("_", "").replace("-", "").isalnum():
-            raise ValueError(f"{what} becomes part of a file name: letters, digits, _ and - only; got {word!r}.")
-    _refuse_non_finite(figures, "figures")
+            raise InputError(f"{what} becomes part of a file name: letters, digits, _ and - only; got {word!r}.")
     result = {
         "name": name,
         "device": device,
+        "tier": tier,
         "figures": dict(figures),
         "seeds": list(seeds),
         "command": command or own_command(),
         "notes": list(notes),
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
+        **{key: list(value) for key, value in (layout or {}).items()},
     }
-    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    if problems := check(result):
+        raise InputError(f"the result of {name} cannot be written: {'; '.join(problems)}.")
+    noisy = _noisy(figures)
+    if noisy and not keep_noisy:
+        raise RunError(
+            f"{name}: {len(noisy)} time(s) were not taken on a quiet machine: {'; '.join(noisy)}. Run it again with "
+            "nothing beside it; --keep-noisy writes them with that mark."
+        )
     folder = root or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.{device}.json"
-    _write_in_one_piece(path, text)
+    write_json(path, result)
     print(f"wrote {path.name}")
     return path
 
 
+def _noisy(figures: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names and reasons of the times that were not taken on a quiet machine."""
+    found = []
+    for name, value in figures.items():
+        if is_figure(value) and value.get("quiet") is False:
+            found.append(f"{prefix}{name} ({value['reason']})")
+        elif isinstance(value, Mapping) and not is_figure(value):
+            found += _noisy(value, f"{prefix}{name}/")
+    return found
+
+
 def own_command() -> str:
-    """The running script's command line with the script's path relative to the repository's root."""
+    """The running script's command line, its path relative to the repository's root; `--data DATA` for any folder."""
     script = Path(sys.argv[0]).resolve()
     inside = script.is_relative_to(HERE.parent)
-    shown = script.relative_to(HERE.parent) if inside else script.name  # an absolute path would name a machine
-    return shlex.join(["python", str(shown), *sys.argv[1:]])
-
-
-def _refuse_non_finite(value: object, where: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}; record why there is no number in notes instead.")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _refuse_non_finite(inner, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            _refuse_non_finite(inner, f"{where}[{index}]")
-
-
-def _write_in_one_piece(path: Path, text: str) -> None:
-    """Temporary file in the same folder, fsync, rename: a reader sees the old file or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private to its writer
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    words = ["python", str(script.relative_to(HERE.parent) if inside else script.name)]
+    for previous, word in zip([None, *sys.argv[1:]], sys.argv[1:], strict=False):
+        option = word.split("=")[0]
+        if previous in PATH_OPTIONS:
+            words.append(previous.removeprefix("--").upper())
+        elif option in PATH_OPTIONS and word != option:
+            words.append(f"{option}={option.removeprefix('--').upper()}")
+        else:
+            words.append(word)
+    return shlex.join(words)

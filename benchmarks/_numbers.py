@@ -11,7 +11,7 @@ from typing import Any
 from paretorch.errors import InputError
 from paretorch.evidence.statistics import LOW_N
 
-VIEWS = ("value", "interval", "full", "n")
+VIEWS = ("value", "interval", "full", "spread", "n")
 POINTS = ("percentage points", "points")
 # word of the format: units it may stand for, factor, what is written behind the number
 CONVERSIONS: dict[str, tuple[dict[str, float], str]] = {
@@ -32,8 +32,8 @@ def shown(figure: Any, words: str = "") -> str:
     Args:
         figure: a plain value, a list of them, or a number with its spread, as result files hold them.
         words: none or several of: `value` (default), `interval` ("17.6 to 19.7x"), `full` ("19.4x (17.6 to 19.7x)"),
-            `n`; one of `percent`, `ms`, `us`, `minutes`, `kB`, `MB`, `GB`, or `bare` for no unit; `signed` for a "+";
-            `.2` for two decimals.
+            `spread` ("89.22 ± 0.13", half the interval behind the sign), `n`; one of `percent`, `ms`, `us`,
+            `minutes`, `kB`, `MB`, `GB`, or `bare` for no unit; `signed` for a "+"; `.2` for two decimals.
 
     Raises:
         InputError: an unknown word, or one that this figure cannot be written with.
@@ -59,6 +59,8 @@ def shown(figure: Any, words: str = "") -> str:
         return value + suffix
     if low is None or high is None:
         raise InputError(f"format {view!r} needs an interval, and this figure has none (n = {figure.get('n')})")
+    if view == "spread":
+        return f"{value} ± {number((high - low) / 2, places)}{suffix}"
     interval = f"{number(low, places, signed=signed)} to {number(high, places, signed=signed)}{suffix}"
     return interval if view == "interval" else f"{value}{suffix} ({interval})"
 
@@ -70,13 +72,14 @@ def low_n(figure: Mapping[str, Any]) -> bool:
 
 
 def digits(value: float, low: float | None, high: float | None) -> int:
-    """Decimals to write: two significant digits of the half width, or four of the value; none when it is whole."""
+    """Decimals to write: two significant digits of the half width, or four of the value without zeros at its end."""
     half = (high - low) / 2 if low is not None and high is not None else 0.0
     if half > 0:
         return min(9, max(0, 1 - math.floor(math.log10(half))))
-    if value == 0 or float(value).is_integer():
+    if value == 0:
         return 0
-    return min(9, max(0, 3 - math.floor(math.log10(abs(value)))))
+    most = min(9, max(0, 3 - math.floor(math.log10(abs(value)))))
+    return next(places for places in range(most + 1) if round(value, places) == round(value, most))
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:

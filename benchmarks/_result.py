@@ -20,7 +20,7 @@ from paretorch.evidence.statistics import mean_interval
 from paretorch.measurement.interleaved import median_interval
 
 TIERS = {
-    "minutes": "minutes on two cores: pretrained weights, digits, Fashion-MNIST",
+    "minutes": "minutes, at most about an hour, on two cores: pretrained weights, digits, Fashion-MNIST",
     "nightly": "hours on two cores",
     "gpu": "a GPU",
 }
@@ -163,6 +163,8 @@ def _spread_problems(figure: Mapping[str, Any]) -> list[str]:
     centre = figure[centres[0]]
     if not isinstance(figure.get("unit"), str) or not isinstance(n, int) or isinstance(n, bool) or n < 1:
         return [f"needs a unit and n of at least 1, got unit {figure.get('unit')!r} and n {n!r}"]
+    if not {"low", "high"} <= set(figure):
+        return ["needs low and high; null when one value says nothing about the spread"]
     if not _finite(centre) or not ((low is None and high is None) or (_finite(low) and _finite(high))):
         return [f"{centres[0]}, low and high must be finite numbers, low and high perhaps null"]
     problems = []

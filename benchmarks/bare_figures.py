@@ -6,10 +6,12 @@ speed-up, error ("accuracy of 0.91"). It then needs one of:
 
 - a marker (see `markers`), which is how everything measured is written;
 - `<!-- setting -->` directly behind it, when it is chosen, promised or quoted and not measured by us;
-- a shape that only settings have, see `SETTINGS`: "90 % sparsity", "at 90 %", "95 % confidence", "at most 10 minutes";
+- a shape that only settings have, see `SETTINGS`: "90 % sparsity", "at 90 %", "95 % confidence", "at most 10 minutes",
+  the first cell of a table's row;
 - a line `page: text: reason` in benchmarks/settings_allowed.txt, where the annotation would stand in the way.
 
-Code, links, comments, headings' anchors and tables' code spans are not looked at, nor are results.md and design.md.
+Code, links, comments, headings' anchors and tables' code spans are not looked at, nor are results.md,
+design.md and the changelog.
 
     python benchmarks/bare_figures.py [PAGE ...]
 """
@@ -25,13 +27,13 @@ from paretorch.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = Path("benchmarks") / "settings_allowed.txt"
-NOT_LINTED = ("docs/design.md",)  # a plan: its figures are aims
+NOT_LINTED = ("docs/design.md", "docs/changelog.md")  # aims, and what was true once
 
 NUMBER = r"(?<![\w.,^/-])[-+\u2212]?\d[\d,]*(?:\.\d+)?"
 TIME = r"(?:ns|µs|us|ms|s|sec|seconds?|min|minutes?|h|hours?)"
 MEMORY = r"(?:[kKMGT]i?B|bytes?|kilobytes?|megabytes?|gigabytes?)"
 SHARE = r"(?:%|percent|per cent)"
-FACTOR = r"(?:[x\u00d7](?![\w])|times\b)"
+FACTOR = r"(?:[x\u00d7](?!\w|\s?\d)|times\b)"
 RATE = r"(?:points?|percentage points?|pp|FPS|images/s|images per second|tokens/s)"
 UNIT = rf"(?:{SHARE}|{FACTOR}|(?:{RATE}|{TIME}|{MEMORY})(?![\w/-]))"
 WITH_UNIT = re.compile(rf"{NUMBER}[\s-]?\s?{UNIT}")
@@ -52,6 +54,7 @@ SETTINGS = tuple(
         rf"{MANY}\s?{SHARE} of (?:the |all |its |a layer's |your )?(?:weights|entries|channels|filters)",
         rf"\b(?:[Aa]t|sparsity|sparsity of|prunes?d?(?: it)? to) {WHOLE}\s?{SHARE}",
         rf"\b{LIMIT} {NUMBER}\s?{SHARE} (?:sparse|sparsity|pruned)",
+        rf"(?m:^)\s*\|\s*{NUMBER}\s?{UNIT}\s*(?=\|)",
         rf"\b{LIMIT} {NUMBER}[\s-]?(?:{TIME}|{MEMORY})(?![\w/-])",
     )
 )

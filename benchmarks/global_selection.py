@@ -7,23 +7,18 @@ their order, on float32 Gaussian weights at 50, 90 and 98 %. Then `select` alone
 (thousands of ties at the cut) and on constant weights (all tie). Times are CPU seconds of the process, so that other
 programs on a shared machine do not count as cost.
 
-Memory is measured in a fresh process per case: the peak resident set of the process (getrusage) after the selection,
-less the resident set just before it, less the returned masks. The weights are in memory and the code has run once on a
-small case before, so what is counted is what the selection allocates. Linux with glibc.
+Memory is measured in a fresh process per case, see `_memory`, less the returned masks.
 """
 
 import argparse
-import ctypes
-import json
-import resource
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
-from _harness import figure, write_result
+from _harness import figure, table, write_result
+from _memory import memory_in_subprocess
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -31,6 +26,7 @@ from paretorch.measurement.interleaved import interleaved, ratio
 from paretorch.measurement.timing import Clock
 from paretorch.methods.sparsity.selection import select, target_count
 
+BENCHMARK = {"tier": "minutes", "minutes": 5}
 SPARSITIES = (0.5, 0.9, 0.98)
 SEED = 0
 
@@ -81,50 +77,46 @@ def prune_with_ours(weights: dict[str, Tensor], sparsity: float) -> dict[str, Te
     return select(weights, target_count(num_weights, sparsity), absolute=True)
 
 
-def extra_bytes(values: str, sparsity: float) -> int:
-    """Peak memory of one selection besides weights and masks, measured in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--memory", values, str(sparsity)]
-    return int(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-
-
-def print_extra_bytes(values: str, sparsity: float) -> None:
-    """What the process of `extra_bytes` does."""
+def selection(values: str, sparsity: float) -> Callable[[], object]:
+    """The call whose memory is measured, with the weights in memory and its code run once in every branch."""
     torch.set_num_threads(1)
     small = torch.empty(1 << 20).normal_()
-    for warm in (small, small.bfloat16(), torch.ones_like(small)):  # every branch: its code is then in memory
+    for warm in (small, small.bfloat16(), torch.ones_like(small)):
         prune_with_ours({"warm": warm}, sparsity)
-    del small, warm
-    weights = make_weights(values)
-    ctypes.CDLL(None).malloc_trim(0)  # glibc: else memory freed before is used again and does not show
-    filler = torch.ones((peak_bytes() - resident_bytes()) // 4 + (1 << 20))  # so that any further byte is a new peak
-    peak_before, resident = peak_bytes(), resident_bytes()
-    masks = prune_with_ours(weights, sparsity)
-    peak = peak_bytes()
-    if peak == peak_before:
-        raise SystemExit("the peak of the process lies before the selection, so it says nothing about it")
-    del filler
-    print(json.dumps(peak - resident - sum(mask.numel() for mask in masks.values())))
+    return partial(prune_with_ours, make_weights(values), sparsity)
 
 
-def peak_bytes() -> int:
-    """Largest resident set of this process so far (Linux: ru_maxrss in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def resident_bytes() -> int:
-    """Resident set of this process now (Linux)."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+def layout() -> dict[str, Any]:
+    """How the results page shows the figures."""
+    times = {
+        "torch": "torch_float32_{0:.0f}_s",
+        "ours": "ours_float32_{0:.0f}_s",
+        "torch / ours": "speedup_float32_{0:.0f}",
+    }
+    ours = {name: f"ours_{name}_{{0:.0f}}_s" for name in ("float32", "bfloat16", "constant")}
+    extra = {name: f"extra_over_largest_layer_{name}_{{0:.0f}}" for name in ours}
+    tables = {
+        "float32 weights, time of one selection": times,
+        "Our selection, many ties": ours,
+        "Memory besides weights and masks, over the largest layer's": extra,
+    }
+    rows = [(100 * sparsity,) for sparsity in SPARSITIES]
+    claim = "Selecting the smallest 90 % of a ResNet-50's weights: torch's time over ours"
+    return {
+        "headlines": [{"claim": claim, "figure": "speedup_float32_90"}],
+        "tables": [
+            table(title, factors={"sparsity": "{:.0f}%"}, rows=rows, columns=columns)
+            for title, columns in tables.items()
+        ],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4, help="rounds with torch's selection, about 10 s a call")
     parser.add_argument("--fast-rounds", type=int, default=7, help="rounds of our selection alone")
-    parser.add_argument("--memory", nargs=2, metavar=("VALUES", "SPARSITY"), help="print one memory figure and stop")
+    parser.add_argument("--keep-noisy", action="store_true", help="write times of a machine that was not quiet")
     args = parser.parse_args()
-    if args.memory:
-        print_extra_bytes(args.memory[0], float(args.memory[1]))
-        return
     torch.set_num_threads(1)
     clock = Clock(wall=time.process_time)
     figures: dict[str, object] = {}
@@ -142,7 +134,7 @@ def main() -> None:
         }
         timings = interleaved(candidates, rounds=args.rounds, min_seconds=0.0, warmup=0, min_calls=1, clock=clock)
         for name, timing in timings.items():
-            figures[f"{name}_float32_{label}_s"] = figure(timing.round_p10_s, unit="s")
+            figures[f"{name}_float32_{label}_s"] = figure(timing)
         figures[f"speedup_float32_{label}"] = figure(ratio(timings["torch"], timings["ours"]))
         figures[f"masks_differing_float32_{label}"] = differ
         print(label, figures[f"speedup_float32_{label}"], "differing entries:", differ)
@@ -151,19 +143,24 @@ def main() -> None:
         candidates = {str(s): partial(prune_with_ours, weights, s) for s in SPARSITIES}
         timings = interleaved(candidates, rounds=args.fast_rounds, min_seconds=0.0, warmup=1, min_calls=1, clock=clock)
         for sparsity in SPARSITIES:
-            spent = figure(timings[str(sparsity)].round_p10_s, unit="s")
+            spent = figure(timings[str(sparsity)])
             figures[f"ours_{values}_{sparsity:.0%}_s".replace("%", "")] = spent
     for values in ("float32", "bfloat16", "constant"):
         for sparsity in SPARSITIES:
             label = f"{values}_{sparsity:.0%}".replace("%", "")
-            extra = extra_bytes(values, sparsity)
+            extra = memory_in_subprocess(selection, values=values, sparsity=sparsity) - sum(
+                sizes
+            )  # less the bool masks
             figures[f"extra_bytes_{label}"] = extra
             figures[f"extra_over_largest_layer_{label}"] = extra / largest_bytes
             print(label, f"extra memory: {extra / 1e6:.1f} MB, {extra / largest_bytes:.2f} of the largest layer")
     write_result(
         "global_selection",
         figures,
+        tier=BENCHMARK["tier"],
         seeds=[SEED],
+        layout=layout(),
+        keep_noisy=args.keep_noisy,
         notes=[
             "one thread; times are CPU seconds per selection, one call per round; the order alternates",
             "torch: prune.global_unstructured with L1Unstructured, its masks and hooks included",

@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from _numbers import shown
 from _result import Result
@@ -62,7 +61,16 @@ def _blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
-def fill(text: str, results: Mapping[str, Result], *, path: str, update: bool = False) -> tuple[str, list[Problem]]:
+@dataclass(frozen=True)
+class Filled:
+    """A page with its markers filled in, what is wrong with it, and what `update` replaced."""
+
+    text: str
+    problems: list[Problem]
+    changes: list[Problem]
+
+
+def fill(text: str, results: Mapping[str, Result], *, path: str, update: bool = False) -> Filled:
     """One page with its markers filled in.
 
     Args:
@@ -72,43 +80,46 @@ def fill(text: str, results: Mapping[str, Result], *, path: str, update: bool = 
         update: replace texts that are not what the files give.
 
     Returns:
-        The page, and what is wrong with it: unknown files, keys or formats, malformed markers, and, without `update`,
-        texts that are not what the file gives. With `update`, the changed texts are returned as problems that say so.
+        The page. Its problems are unknown files, keys and formats, malformed markers, and, without `update`, texts that
+        are not what the file gives.
     """
     visible = without_code(text)
     matches = [match for match in MARKER.finditer(text) if visible.startswith("<!--", match.start())]
-    problems = [Problem(path, _line(visible, start), why) for start, why in _malformed(visible, matches)]
+    problems = [Problem(path, _line(text, start), why) for start, why in _malformed(visible, matches)]
+    changes = []
     parts, position = [], 0
     for match in matches:
-        new, why = _filled(match, results, update=update)
+        found, line = match["text"], _line(text, match.start())
+        expected, why = _expected(match, results)
+        if found and " ".join(found.split()) == expected:
+            expected = found  # a line may end inside
         if why:
-            problems.append(Problem(path, _line(text, match.start()), why))
-        parts += [text[position : match.start("text")], new]
+            problems.append(Problem(path, line, why))
+        elif found and found != expected:
+            what = f"figure {match['key']!r} of {match['file']}"
+            if update:
+                changes.append(Problem(path, line, f"changed {found!r} to {expected!r}, {what}"))
+            else:
+                again = "if it was measured again, run: make results UPDATE=1"
+                problems.append(Problem(path, line, f"expected {expected!r}, found {found!r}: {what}; {again}"))
+                expected = found
+        parts += [text[position : match.start("text")], expected]
         position = match.end("text")
-    return "".join([*parts, text[position:]]), sorted(problems, key=lambda problem: problem.line)
+    text = "".join([*parts, text[position:]])
+    return Filled(text, sorted(problems, key=lambda problem: problem.line), changes)
 
 
-def _filled(match: re.Match[str], results: Mapping[str, Result], *, update: bool) -> tuple[str, str | None]:
-    """The text of one marker, and what is wrong with it or was changed in it."""
+def _expected(match: re.Match[str], results: Mapping[str, Result]) -> tuple[str, str | None]:
+    """The text that the file gives; or the text that is there, and why there is no other."""
     file, key, found = match["file"], match["key"], match["text"]
     if file not in results:
         return found, f"there is no result file {file!r}; there are: {', '.join(results) or 'none'}"
     try:
-        expected = shown(results[file].figure(key), match["words"])
+        return shown(results[file].figure(key), match["words"]), None
     except KeyError:
-        return found, f"{file} has no figure {key!r}; see docs/results.md for its keys"
+        return found, f"{file} has no figure {key!r}; its keys are in benchmarks/results/{file}.json"
     except InputError as error:
         return found, f"figure {key!r} of {file}: {error}"
-    if not found:
-        return expected, None
-    if " ".join(found.split()) == expected:
-        return found, None
-    if update:
-        return expected, f"changed {found!r} to {expected!r}, figure {key!r} of {file}"
-    return found, (
-        f"expected {expected!r}, found {found!r}: figure {key!r} of {file}. If it was measured again, run: make "
-        "results UPDATE=1"
-    )
 
 
 def _malformed(visible: str, matches: list[re.Match[str]]) -> list[tuple[int, str]]:
@@ -126,16 +137,3 @@ def _malformed(visible: str, matches: list[re.Match[str]]) -> list[tuple[int, st
 
 def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
-
-
-def fill_pages(root: Path, results: Mapping[str, Result], *, update: bool = False) -> tuple[dict[Path, str], list[Any]]:
-    """All pages that `fill` changes, with their new text, and all problems; nothing is written."""
-    changed: dict[Path, str] = {}
-    problems: list[Problem] = []
-    for page in pages(root):
-        text = page.read_text(encoding="utf-8")
-        new, found = fill(text, results, path=page.relative_to(root).as_posix(), update=update)
-        problems += found
-        if new != text:
-            changed[page] = new
-    return changed, problems

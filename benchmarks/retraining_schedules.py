@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _harness import write_result
+from _harness import over_seeds, table, write_result
 
-from paretorch.evidence.statistics import Interval, mean_interval, paired_interval
 from paretorch.methods.schedules import MultiStep
 from paretorch.pipelines.dense import train_dense
 from paretorch.pipelines.imp import IMP, Retraining
@@ -25,11 +24,19 @@ from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.fashion_mnist import FashionMNIST
 from paretorch.training.trainer import Trainer
 
+BENCHMARK = {
+    "tier": "minutes",
+    "minutes": 60,
+    "data": ["fashion_mnist"],
+    "arguments": ["--data", "{data}"],
+}
 SEEDS = (0, 1, 2, 3, 4)
 SPARSITIES = (0.5, 0.9, 0.95)
 EPOCHS = (2, 10)
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 DENSE_EPOCHS = 20
+PAIRS = (("ALLR", "FT"), ("ALLR", "LLR"), ("LLR", "FT"))
+UNIT = "percentage points"
 SETTINGS = TrainSettings(batch_size=128, optimizer=OptimizerSpec(lr=0.1, weight_decay=1e-4), device="cpu")
 
 
@@ -60,15 +67,22 @@ def run_seed(task: FashionMNIST, seed: int, work: Path) -> dict[str, dict[str, A
     return found
 
 
-def figure(interval: Interval, values: list[float]) -> dict[str, Any]:
-    """Percentage points: mean, 95 % t-interval over seeds, and the values themselves."""
+def layout() -> dict[str, Any]:
+    """How the results page shows the figures."""
+    settings = [(sparsity, epochs) for sparsity in SPARSITIES for epochs in EPOCHS]
+    factors = {"sparsity": "{:.0%}", "retraining epochs": "{}"}
+    arms = {name: (f"{name}-{{0:g}}-{{1}} test accuracy", "percent") for name in ("FT", "LLR", "ALLR")}
+    gaps = {f"{a} minus {b}": (f"{a} minus {b}, {{0:g}}-{{1}}", "signed") for a, b in PAIRS}
+    claim = "Fashion-MNIST, LeNet-300-100, 90 % sparsity, 2 retraining epochs: "
     return {
-        "mean": 100 * interval.mean,
-        "low": None if interval.low is None else 100 * interval.low,
-        "high": None if interval.high is None else 100 * interval.high,
-        "n": interval.n,
-        "unit": "percentage points",
-        "values": [100 * value for value in values],
+        "headlines": [
+            {"claim": f"{claim}ALLR minus FT with a tuned rate", "figure": "ALLR minus FT, 0.9-2", "format": "signed"},
+            {"claim": f"{claim}ALLR minus LLR", "figure": "ALLR minus LLR, 0.9-2", "format": "signed"},
+        ],
+        "tables": [
+            table("Test accuracy", factors=factors, rows=settings, columns=arms),
+            table("Paired differences in test accuracy", factors=factors, rows=settings, columns=gaps),
+        ],
     }
 
 
@@ -86,15 +100,14 @@ def main() -> None:
     seeds = [run_seed(task, seed, arguments.work) for seed in SEEDS]
     accuracy = {name: [found[name]["accuracy"] for found in seeds] for name in seeds[0]}
     figures: dict[str, Any] = {
-        f"{name} test accuracy": figure(mean_interval(values), values) for name, values in accuracy.items()
+        f"{name} test accuracy": over_seeds(values, unit=UNIT, factor=100) for name, values in accuracy.items()
     }
     for sparsity in SPARSITIES:
         for epochs in EPOCHS:
             setting = f"{sparsity:g}-{epochs}"
-            for first, second in (("ALLR", "FT"), ("ALLR", "LLR"), ("LLR", "FT")):
+            for first, second in PAIRS:
                 a, b = accuracy[f"{first}-{setting}"], accuracy[f"{second}-{setting}"]
-                gap = [x - y for x, y in zip(a, b, strict=True)]
-                figures[f"{first} minus {second}, {setting}"] = figure(paired_interval(a, b), gap)
+                figures[f"{first} minus {second}, {setting}"] = over_seeds(a, minus=b, unit=UNIT, factor=100)
             for schedule in ("FT", "LLR", "ALLR"):
                 arm = [found[f"{schedule}-{setting}"] for found in seeds]
                 figures[f"{schedule}-{setting} rates"] = [found["lr_peak"] for found in arm]
@@ -103,8 +116,10 @@ def main() -> None:
     write_result(
         "retraining_schedules",
         figures,
+        tier=BENCHMARK["tier"],
         seeds=SEEDS,
         command="python benchmarks/retraining_schedules.py --data DATA",
+        layout=layout(),
         notes=[
             "Names are schedule-sparsity-epochs. Differences are paired over seeds; intervals are 95 % t-intervals.",
             "FT's rate is the best of five on validation for each seed; every trial is a full retraining run that is "
