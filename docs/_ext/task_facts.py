@@ -1,0 +1,54 @@
+"""The directive `task-facts`: what a task that ships needs, read from the code: options, data, recipes."""
+
+import sys
+import tomllib
+from importlib import import_module, resources
+from inspect import signature
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from paretorch.recipes import cookbook
+from paretorch.training.tasks.registry import BUILT_IN
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("task-facts", TaskFacts)
+    return {"parallel_read_safe": True}
+
+
+class TaskFacts(SphinxDirective):
+    """Options, how to get the data, and the recipes of one task, whose name is the argument."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if name not in BUILT_IN:
+            raise self.error(f"no task is called {name!r}; there are {', '.join(BUILT_IN)}")
+        module, _, factory = BUILT_IN[name].partition(":")
+        import_module(module)
+        remedy = getattr(sys.modules[module], "REMEDY", None)
+        names = ", ".join(f"{{ref}}`recipe-{recipe}`" for recipe in recipes_of(name)) or "none"
+        lines = [
+            f"- **Options** (`[task_options]` of a recipe): {{py:obj}}`{factory} <{module}.{factory}>`",
+            f"- **Recipes that ship**: {names}",
+        ]
+        if "data" not in signature(getattr(sys.modules[module], factory)).parameters:
+            lines.append("- **Data**: none is needed")
+        if remedy is not None:
+            lines.append("- **Data**: found in the data folder; if it is missing, the command says how to get it:")
+        found = self.parse_text_to_nodes("\n".join(lines))
+        if remedy is not None:
+            found.append(nodes.literal_block("", remedy, language="none", classes=["wrapped"]))
+        return found
+
+
+def recipes_of(task: str) -> list[str]:
+    """The recipes of the cookbook that train the task."""
+    folder = resources.files("paretorch") / "cookbook"
+    return [
+        name for name in cookbook() if tomllib.loads((folder / f"{name}.toml").read_text("utf-8")).get("task") == task
+    ]
