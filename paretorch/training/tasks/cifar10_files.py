@@ -61,7 +61,7 @@ def _mosaics(path: Path) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             webp, offset, label = archive["webp"], archive["offset"], archive["label"]
             digest = str(archive["sha256"])
         images = []
@@ -71,7 +71,7 @@ def _mosaics(path: Path) -> Pixels:
             tiles = pixels.reshape(TILES, SIDE, TILES, SIDE, 3).transpose(0, 2, 1, 3, 4)
             images.append(tiles.reshape(TILES * TILES, SIDE, SIDE, 3))
         decoded = np.concatenate(images)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UnidentifiedImageError) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, UnidentifiedImageError) as error:
         raise InputError(f"{path} is not a readable file of image mosaics ({error}); get it again") from error
     found = hashlib.sha256(decoded.tobytes()).hexdigest()
     if found != digest or len(decoded) != len(label):
