@@ -16,6 +16,7 @@ from paretorch.training.supervised import TASK_FILE_PREFIX
 from paretorch.training.task import Task
 
 BUILT_IN = {
+    "adult": "paretorch.training.tasks.adult:Adult",
     "char-lm": "paretorch.training.tasks.char_lm:CharLM",
     "cifar10": "paretorch.training.tasks.cifar10:CIFAR10",
     "digits": "paretorch.training.tasks.digits:digits",
