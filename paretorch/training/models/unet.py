@@ -102,8 +102,8 @@ class UNet(nn.Module):
         # Going up, from the lowest level: each block reads what comes from below beside what went down at its level.
         self.up = nn.ModuleList(block(2 * w, w) for w in widths[::-1])
         self.grow = nn.ModuleList(nn.Conv2d(low, w, 3, padding=1) for w, low in list(pairwise(widths))[::-1])
-        self.norm_out = nn.GroupNorm(groups, width)
-        self.conv_out = nn.Conv2d(width, channels * patch**2, 3, padding=1)
+        self.norm_out = nn.GroupNorm(groups, widths[0])
+        self.conv_out = nn.Conv2d(widths[0], channels * patch**2, 3, padding=1)
         zero_(self.conv_out)
 
     def forward(self, images: Tensor, times: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
     generator:       mean softplus(-D(G(z)))            the non-saturating loss, Goodfellow et al. 2014, section 3
 
 with softplus(-v) = -log sigmoid(v). Both use Adam with beta1 = 0.5 (Radford et al. 2016, section 4), and one z per step
-for both turns, as in PyTorch's DCGAN example. The generator is the model that is trained, pruned and saved. The
+for both turns. The generator is the model that is trained, pruned and saved. The
 discriminator is only a tool of its training and belongs to this method: its optimizer is one of the run's, its weights
 are in the method's state, and at the end of a phase it stays at hand in `model.opponents`, from where the next phase
 takes it. A pruned generator thus goes on against the discriminator it was trained with; a fresh one would have to learn
@@ -65,15 +65,17 @@ class AdversarialStep(Method):
         )
 
     def training_step(self, run: Run, batch: dict[str, Tensor]) -> StepResult:
-        made = run.wrapped(batch["latent"])
-        judged = F.softplus(-self.discriminator(batch["inputs"])) + F.softplus(self.discriminator(made.detach()))
+        with torch.no_grad():
+            made = run.wrapped(batch["latent"])
+        judged = F.softplus(-self.discriminator(batch["inputs"])) + F.softplus(self.discriminator(made))
         judgement = judged.mean()
         run.optimizers[self.OPTIMIZER].param_groups[0]["lr"] = run.optimizer.param_groups[0]["lr"]
         run.backward(judgement)
         run.update(self.OPTIMIZER)
-        # In the generator's turn the gradients of the discriminator's weights would be computed for nothing.
+        # In the generator's turn the gradients of the discriminator's weights would be computed for nothing. The images
+        # are made again, because other methods may have written to the generator's weights in `run.update`.
         self.discriminator.requires_grad_(False)
-        loss = generator_loss(self.discriminator, made).mean()
+        loss = generator_loss(self.discriminator, run.wrapped(batch["latent"])).mean()
         run.backward(loss)
         self.discriminator.requires_grad_(True)
         run.update()
