@@ -19,6 +19,7 @@ from paretorch.training.tasks.missing import data_folder
 
 ENTRIES = {
     "resnet20": "cifar_resnets:RESNET20",
+    "resnet20-channel-sparse": "channel_sparse:RESNET20_CHANNEL_SPARSE",
     "resnet56": "cifar_resnets:RESNET56",
 }
 

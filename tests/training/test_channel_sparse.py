@@ -1,0 +1,141 @@
+"""The published channel-sparse ResNet-20: its channels of zeros can be removed and nothing changes but the size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import paretorch as pt
+from paretorch.artefacts.cut_edit import cut_pair
+from paretorch.errors import InputError
+from paretorch.training.models.resnet_cifar import CifarResNet
+from paretorch.training.published import load_published, locate_published
+from paretorch.training.published.channel_sparse import build, unread_channels
+from paretorch.training.tasks.cifar10 import scaled
+from paretorch.training.tasks.cifar10_files import read_test
+
+NAME = "resnet20-channel-sparse"
+# block: (channels that nobody reads, inputs of conv1, channels of the block)
+UNREAD = {
+    "layer1.0": (5, 16, 16),
+    "layer1.1": (8, 16, 16),
+    "layer1.2": (8, 16, 16),
+    "layer2.0": (9, 16, 32),
+    "layer2.1": (14, 32, 32),
+    "layer3.0": (13, 32, 64),
+    "layer3.1": (12, 64, 64),
+}
+IMAGE = torch.zeros(1, 3, 32, 32)
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.fixture
+def model(data_folder: Callable[[str], Path]) -> nn.Module:
+    folder = data_folder("weights_cifar_resnet")
+    return build(locate_published(NAME, data=folder.parent)).eval()
+
+
+@pytest.fixture
+def images(data_folder: Callable[[str], Path]) -> tuple[Tensor, Tensor]:
+    pixels, labels = read_test(data_folder("cifar10"))
+    return scaled(pixels[:100], "half"), labels[:100]
+
+
+@pytest.mark.slow
+def test_the_weights_reach_the_accuracy_of_the_file_on_the_whole_test_set(
+    data_root: Path, data_folder: Callable[[str], Path]
+) -> None:
+    data_folder("weights_cifar_resnet")
+    data_folder("cifar10")
+    loaded = load_published(NAME, data=data_root)
+    assert count(loaded) == 272_474
+    assert not loaded.training
+
+
+def test_the_weights_have_as_many_zeros_as_their_authors_say(model: nn.Module) -> None:
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    assert sum(weight.numel() for weight in weights) == 270_896
+    assert sum(int(weight.count_nonzero()) for weight in weights) == 246_848
+
+
+def test_the_channels_that_nobody_reads_are_found_by_block(model: nn.Module) -> None:
+    edits = {edit.producer.removesuffix(".conv1"): edit for edit in unread_channels(model)}
+    assert {name: width - len(edits[name].keep) for name, (_, _, width) in UNREAD.items()} == {
+        name: unread for name, (unread, _, _) in UNREAD.items()
+    }
+    assert edits.keys() == UNREAD.keys()
+    for name, edit in edits.items():
+        removed = [channel for channel in range(UNREAD[name][2]) if channel not in edit.keep]
+        assert not model.get_parameter(f"{name}.conv2.weight")[:, removed].any()
+        assert model.get_parameter(f"{name}.conv2.weight")[:, edit.keep].ne(0).any(dim=(0, 2, 3)).all()
+
+
+def test_cutting_them_leaves_outputs_and_answers_and_takes_the_parameters_counted_by_hand(
+    model: nn.Module, images: tuple[Tensor, Tensor]
+) -> None:
+    pixels, labels = images
+    cost = pt.measure(model, IMAGE, latency=False)
+    with torch.no_grad():
+        before = model(pixels)
+    for edit in unread_channels(model):
+        cut_pair(model, edit)
+    with torch.no_grad():
+        after = model(pixels)
+    assert float((after - before).norm() / before.norm()) < 1e-5
+    assert after.argmax(1).equal(before.argmax(1))
+    assert (after.argmax(1) == labels).float().mean() > 0.8  # the images are scaled as the model needs them
+    smaller = pt.measure(model, IMAGE, latency=False)
+    saved = sum(unread * (9 * inputs + 2 + 9 * width) for unread, inputs, width in UNREAD.values())
+    assert saved == 43_194
+    assert cost.params - smaller.params == saved
+    # Every weight of a convolution is used once per output pixel: 32 x 32, 16 x 16 and 8 x 8 in the three stages.
+    pixels_of = {"layer1": 32**2, "layer2": 16**2, "layer3": 8**2}
+    macs = sum(
+        unread * 9 * (inputs + width) * pixels_of[name.partition(".")[0]]
+        for name, (unread, inputs, width) in UNREAD.items()
+    )
+    assert cost.macs_dense - smaller.macs_dense == macs
+    # The zeros that are gone were no work: what is left of conv2 is dense, and conv1's products were all nonzero.
+    assert smaller.macs_nonzero == smaller.macs_dense < cost.macs_nonzero < cost.macs_dense
+    assert unread_channels(model) == ()
+
+
+def test_the_cut_model_is_saved_as_edits_and_loaded_with_the_same_bits(
+    model: nn.Module, images: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    edits = unread_channels(model)
+    for edit in edits:
+        cut_pair(model, edit)
+    path = pt.save_model(
+        tmp_path / "cut", model, constructor=CifarResNet, kwargs={"depth": 20, "shortcut": "B"}, edits=edits
+    )
+    loaded = pt.load_model(path)
+    assert count(loaded) == 272_474 - 43_194
+    with torch.no_grad():
+        assert loaded(images[0][:20]).equal(model(images[0][:20]))
+
+
+def test_channels_that_nobody_reads_are_found_without_the_published_weights() -> None:
+    model = CifarResNet(depth=8, shortcut="B").eval()
+    assert unread_channels(model) == ()
+    with torch.no_grad():
+        model.get_parameter("layer2.0.conv2.weight")[:, [0, 30]] = 0
+        model.get_parameter("layer1.0.conv1.weight")[:, 3] = 0  # read through the shortcut too, so it must stay
+        before = model(torch.ones(1, 3, 16, 16))
+    (edit,) = unread_channels(model)
+    assert (edit.producer, edit.consumer, edit.norms) == ("layer2.0.conv1", "layer2.0.conv2", ("layer2.0.bn1",))
+    assert edit.keep == (*range(1, 30), 31)
+    cut_pair(model, edit)
+    torch.testing.assert_close(model(torch.ones(1, 3, 16, 16)), before, rtol=1e-5, atol=1e-6)
+
+
+def test_a_block_that_reads_nothing_is_refused() -> None:
+    model = CifarResNet(depth=8)
+    nn.init.zeros_(model.get_parameter("layer3.0.conv2.weight"))
+    with pytest.raises(InputError, match=r"layer3\.0\.conv2 is all zeros"):
+        unread_channels(model)
