@@ -5,10 +5,12 @@
 #             make test TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 # WORKERS     processes that run tests
 # PYTEST_ARGS more arguments for pytest
+# BENCH       what `make bench` runs, see benchmarks/run.py
 PYTHON ?= python3
 TORCH_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH ?=
 
 EXTRAS = hf lightning export quantize cluster search track comm gpu peers docs browser
 
@@ -20,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint dist results
+.PHONY: help demo test test-all lint dist bench results docs
 
 help:
 	@echo "make demo      prune, retrain and measure a small network; writes a report (needs no data, no GPU)"
@@ -28,7 +30,9 @@ help:
 	@echo "make test-all  every test, with all extras installed, at most 45 minutes on 2 cores"
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make dist      a wheel in dist/"
-	@echo "make results   docs/results.md from benchmarks/results/"
+	@echo "make bench     the benchmarks that take minutes; BENCH=\"NAME ...\" or BENCH=\"--tier nightly\" for others"
+	@echo "make results   docs/results.md from benchmarks/results/, and the figures that README and docs quote"
+	@echo "make docs      the documentation, in build/docs/"
 
 demo: .venv/ready
 	.venv/bin/paretorch demo
@@ -50,8 +54,15 @@ dist: .venv/ready
 	rm -rf build
 	.venv/bin/python -m build --wheel --no-isolation
 
+bench: .venv/ready
+	.venv/bin/python benchmarks/run.py $(BENCH)
+
 results: .venv/ready
 	.venv/bin/python benchmarks/make_results.py
+
+docs: .venv/docs
+	.venv/bin/python -m sphinx -q -W -n -b html docs build/docs
+	@echo "Open build/docs/index.html"
 
 # torch first and alone, so that no other package chooses its build; then the rest; then a look whether torch moved.
 define core_packages
@@ -65,6 +76,11 @@ endef
 
 .venv/ready: pyproject.toml constraints.txt
 	$(core_packages)
+	touch $@
+
+.venv/docs: .venv/ready
+	.venv/bin/pip install -c constraints.txt "paretorch[docs]"
+	.venv/bin/python tests/project/environment.py check .venv/torch.json
 	touch $@
 
 # One extra at a time, each followed by a look, so that the extra that moves torch is known by name.
