@@ -6,7 +6,7 @@ can be removed with their batch norm, and the network computes the same with les
 
     per removed channel: 9 * inputs of conv1 + 2 (batch norm) + 9 * outputs of conv2 parameters
 
-Published in examples/ssl/ssl_channels-removal_training.yaml: test accuracy 90.81 %, 246,848 nonzeros of 270,896 weights.
+Published (examples/ssl/ssl_channels-removal_training.yaml): test accuracy 90.81 %, 246,848 of 270,896 weights nonzero.
 Its shortcuts are 1x1 convolutions (option B); images are scaled to [-1, 1].
 """
 
