@@ -5,8 +5,10 @@ The child prepares, so that inputs are in memory and code has run once, then mak
     extra = (largest resident set during the call) - (resident set just before it)
 
 The kernel keeps only the largest resident set so far. Freed memory is therefore handed back first, and the rest of the
-way to the old peak is filled with bytes, so that any further byte is a new peak. Linux with glibc. For the peak of a
-whole process see `paretorch.measurement.memory.peak_rss_bytes`, for tensors alone `AllocationTracker`.
+way to the old peak is filled with bytes, so that any further byte is a new peak. Pages are counted in batches and code
+is read in as it is used, so repeated figures differ by a megabyte or two: take several processes where that matters.
+Linux with glibc. For the peak of a whole process see `paretorch.measurement.memory.peak_rss_bytes`, for tensors alone
+`AllocationTracker`.
 """
 
 import ctypes

@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4, help="rounds with torch's selection, about 10 s a call")
     parser.add_argument("--fast-rounds", type=int, default=7, help="rounds of our selection alone")
+    parser.add_argument("--processes", type=int, default=7, help="fresh processes per memory figure")
     parser.add_argument("--keep-noisy", action="store_true", help="write times of a machine that was not quiet")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,12 +149,15 @@ def main() -> None:
     for values in ("float32", "bfloat16", "constant"):
         for sparsity in SPARSITIES:
             label = f"{values}_{sparsity:.0%}".replace("%", "")
-            extra = memory_in_subprocess(selection, values=values, sparsity=sparsity) - sum(
-                sizes
-            )  # less the bool masks
-            figures[f"extra_bytes_{label}"] = extra
-            figures[f"extra_over_largest_layer_{label}"] = extra / largest_bytes
-            print(label, f"extra memory: {extra / 1e6:.1f} MB, {extra / largest_bytes:.2f} of the largest layer")
+            mask_bytes = sum(sizes)
+            extra = [
+                memory_in_subprocess(selection, values=values, sparsity=sparsity) - mask_bytes
+                for _ in range(args.processes)
+            ]
+            figures[f"extra_bytes_{label}"] = figure(extra, unit="bytes")
+            shares = [each / largest_bytes for each in extra]
+            figures[f"extra_over_largest_layer_{label}"] = figure(shares, unit="")
+            print(label, "extra bytes:", extra)
     write_result(
         "global_selection",
         figures,
