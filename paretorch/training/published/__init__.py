@@ -21,6 +21,7 @@ ENTRIES = {
     "resnet20": "cifar_resnets:RESNET20",
     "resnet20-channel-sparse": "channel_sparse:RESNET20_CHANNEL_SPARSE",
     "resnet56": "cifar_resnets:RESNET56",
+    "stories260k": "stories260k:STORIES260K",
 }
 
 
