@@ -101,7 +101,7 @@ def run_grid(
         raise InputError(f"minutes must be positive; got {minutes}. Leave it out to run everything.")
     started = clock()
     budget = None if minutes is None else 60 * minutes
-    paths = {name: work / f"{name}-{identity}.json" for name, identity in _identities(cells, version).items()}
+    paths = _paths(cells, work, version)
     work.mkdir(parents=True, exist_ok=True)
     slowest = {}  # seconds by kind
     for cell in cells:
@@ -142,6 +142,11 @@ def run_grid(
     return progress
 
 
+def finished(cells: Sequence[Cell], work: Path, *, version: int | str) -> Progress:
+    """What is finished, without running anything; see `run_grid`."""
+    return _progress(cells, _paths(cells, work, version))
+
+
 def _run(cell: Cell, clock: Callable[[], float]) -> dict[str, Any]:
     """What the cell's file says: its result, or why there is none."""
     record = {"name": cell.name, "parameters": dict(cell.parameters)}
@@ -152,6 +157,10 @@ def _run(cell: Cell, clock: Callable[[], float]) -> dict[str, Any]:
         reason = f"{type(error).__name__}: {error}"
         return {**record, "status": "failed", "seconds": clock() - began, "reason": reason}
     return {**record, "status": "done", "seconds": clock() - began, "result": result}
+
+
+def _paths(cells: Sequence[Cell], work: Path, version: int | str) -> dict[str, Path]:
+    return {name: work / f"{name}-{identity}.json" for name, identity in _identities(cells, version).items()}
 
 
 def _identities(cells: Sequence[Cell], version: int | str) -> dict[str, str]:

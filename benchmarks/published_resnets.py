@@ -8,18 +8,20 @@ FT has a constant rate: the last of the dense run, 0.001, or 0.01. LLR and ALLR 
     python benchmarks/published_resnets.py --data DATA [--minutes 9]              one epoch is 2,560 images (CPU)
     python benchmarks/published_resnets.py --data DATA --device cuda --minutes 9  one epoch is the training set (GPU)
 
-Resumable: run it again until nothing is left; several processes may share --work. Result files can be written from a
-part of the grid with --write; what is missing is then said in the notes.
+Resumable: run it again until nothing is left; several processes may share --work. The result file is written at the end
+from what is finished, with --write-only without running anything; settings that lack a seed are left out of it.
 """
 
 import argparse
 import functools
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from _grid import Cell, run_grid
+from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _harness import over_seeds, table, write_result
 from torch import nn
 
 from paretorch.methods.schedules import DenseSchedule, MultiStep
@@ -29,11 +31,23 @@ from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.cifar10 import CIFAR10
 from paretorch.training.trainer import Trainer
 
+BENCHMARK = {
+    "tier": "nightly",
+    "minutes": 600,
+    "data": ["cifar10", "weights_cifar_resnet"],
+    "arguments": ["--data", "{data}"],
+}
+VERSION = 1
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 CYCLES = (1, 3)
 EPOCHS = (1, 5)
 ARMS = {"LLR": ("LLR", None), "ALLR": ("ALLR", None), "FT 0.01": ("FT", 0.01), "FT 0.001": ("FT", 0.001)}
+PAIRS = (("ALLR", "LLR"), ("LLR", "FT 0.01"), ("ALLR", "FT 0.01"))
+NAMES = {"resnet20": "ResNet-20", "resnet56": "ResNet-56"}
+MODELS = tuple(NAMES)
+UNIT = "percentage points"
+HEADLINE = "resnet20-1-1-0.9"
 REDUCED_IMAGES, REDUCED_EVALUATION, BATCHES = 2560, 500, 8
 DENSE = DenseSchedule.of(MultiStep(num_steps=200 * 391, peak=0.1, milestones=(0.5, 0.75)))
 
@@ -88,7 +102,7 @@ def run(
 
 def grid(device: str, data: str) -> list[Cell]:
     """All cells, those first that say most for their time: strong contrasts before what lies between."""
-    settings = list(itertools.product(("resnet20", "resnet56"), EPOCHS, SPARSITIES, CYCLES, SEEDS, ARMS))
+    settings = list(itertools.product(MODELS, EPOCHS, SPARSITIES, CYCLES, SEEDS, ARMS))
     cells = []
     for model, epochs, sparsity, cycles, seed, arm in sorted(settings, key=_priority):
         parameters = {
@@ -100,10 +114,14 @@ def grid(device: str, data: str) -> list[Cell]:
             "seed": seed,
             "device": device,
         }
-        name = f"{model}-{epochs}-{sparsity:g}-{cycles}-{arm.replace(' ', '')}-s{seed}"
+        name = _name(model, epochs, sparsity, cycles, arm, seed)
         kind = f"{model}-{epochs}-{cycles}"
         cells.append(Cell(name=name, run=functools.partial(run, data=data), parameters=parameters, kind=kind))
     return cells
+
+
+def _name(model: str, epochs: int, sparsity: float, cycles: int, arm: str, seed: int) -> str:
+    return f"{model}-{epochs}-{sparsity:g}-{cycles}-{arm.replace(' ', '')}-s{seed}"
 
 
 def _priority(setting: tuple[str, int, float, int, int, str]) -> tuple[bool, bool, bool, bool]:
@@ -112,15 +130,94 @@ def _priority(setting: tuple[str, int, float, int, int, str]) -> tuple[bool, boo
     return (arm == "FT 0.001", large and long, sparsity not in (0.9, 0.98), large or long)
 
 
+def measured(results: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, int, int, float]]]:
+    """Figures of every setting (model, epochs, cycles, sparsity) of which some arm is complete, and these settings."""
+    figures: dict[str, Any] = {}
+    settings = []
+    for model, epochs, cycles, sparsity in itertools.product(MODELS, EPOCHS, CYCLES, SPARSITIES):
+        accuracy = {}
+        for arm in ARMS:
+            found = [results.get(_name(model, epochs, sparsity, cycles, arm, seed)) for seed in SEEDS]
+            if None not in found:
+                accuracy[arm] = [one["accuracy"] for one in found]
+                setting = f"{model}-{epochs}-{cycles}-{sparsity:g}"
+                figures[f"{arm}, {setting}"] = over_seeds(accuracy[arm], unit=UNIT, factor=100)
+                figures[f"{arm} peak rates, {setting}"] = [one["lr_peak"] for one in found]
+                figures[f"zeros, {setting}"] = found[0]["zeros"]
+        for first, second in PAIRS:
+            if first in accuracy and second in accuracy:
+                gap = over_seeds(accuracy[first], minus=accuracy[second], unit=UNIT, factor=100)
+                figures[f"{first} minus {second}, {setting}"] = gap
+        settings += [(model, epochs, cycles, sparsity)] if accuracy else []
+    return figures, settings
+
+
+def layout(figures: dict[str, Any], settings: list[tuple[str, int, int, float]]) -> dict[str, Any]:
+    """One table of accuracies and one of differences for each model; a figure that is missing is an empty cell."""
+    factors = {"budget, epochs": "{}", "cycles": "{}", "sparsity": "{:.0%}"}
+    tables = []
+    for model in MODELS:
+        rows = [setting[1:] for setting in settings if setting[0] == model]
+        arms = {arm: (f"{arm}, {model}-{{0}}-{{1}}-{{2:g}}", "percent") for arm in ARMS}
+        gaps = {f"{a} minus {b}": (f"{a} minus {b}, {model}-{{0}}-{{1}}-{{2:g}}", "signed") for a, b in PAIRS}
+        for title, columns in ((f"{NAMES[model]}, test accuracy", arms), ("paired differences", gaps)):
+            made = table(f"{NAMES[model]}: {title}" if columns is gaps else title, factors=factors, rows=rows,
+                         columns=columns)  # fmt: skip
+            for row in made["rows"]:
+                row[:] = [None if isinstance(cell, dict) and cell["figure"] not in figures else cell for cell in row]
+            tables += [made] if rows else []
+    claims = [(f"{a} minus {b}", f"{a} minus {b}, {HEADLINE}") for a, b in PAIRS]
+    headlines = [
+        {"claim": f"CIFAR-10, published ResNet-20, 90 % sparsity at once, reduced epoch: {words}", "figure": key,
+         "format": "signed"}
+        for words, key in claims
+        if key in figures
+    ]  # fmt: skip
+    return {"headlines": headlines, "tables": tables}
+
+
+def write(progress: Progress, device: str) -> None:
+    """The result file of what is finished."""
+    figures, settings = measured(progress.results)
+    epoch = f"{REDUCED_IMAGES} images, 20 steps: a reduced epoch" if device == "cpu" else "the 45,000 images left"
+    notes = [
+        f"An epoch is {epoch}; the budget is the total over all cycles. Batch 128, SGD with momentum 0.9, weight decay "
+        "1e-4, random crops and flips. Nothing is tuned.",
+        "FT 0.01 and FT 0.001 have a constant rate, LLR falls from 0.1 to 0, ALLR from 0.1 times its factor.",
+        "All seeds start from the same published weights: seeds differ in order, augmentation and batch-norm batches, "
+        "so intervals say nothing about other dense models. The published weights have seen all training images.",
+        "Keys are arm, model-epochs-cycles-sparsity. Differences are paired over seeds.",
+        *([f"{len(progress.left)} of the grid's cells are not run yet"] if progress.left else []),
+        *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),
+    ]
+    write_result(
+        "published_resnets",
+        figures,
+        tier="nightly" if device == "cpu" else "gpu",
+        seeds=SEEDS,
+        command=f"python benchmarks/published_resnets.py --data DATA --device {device}",
+        notes=notes,
+        device=device if device == "cpu" else re.sub(r"\W+", "-", torch.cuda.get_device_name().lower()),
+        layout=layout(figures, settings),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("runs/published-resnets"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--write-only", action="store_true", help="run nothing")
+    add_arguments(parser, work="runs/published-resnets")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    run_grid(grid(arguments.device, str(arguments.data)), arguments.work, version=1, minutes=arguments.minutes)
+    cells = grid(arguments.device, str(arguments.data))
+    if arguments.write_only:
+        progress = finished(cells, arguments.work, version=VERSION)
+    else:
+        progress = run_grid(
+            cells, arguments.work, version=VERSION, minutes=arguments.minutes, retry_failed=arguments.retry_failed
+        )
+    write(progress, arguments.device)
 
 
 if __name__ == "__main__":
