@@ -19,7 +19,7 @@ time that was not taken on a quiet machine (`paretorch.measurement.noise`) is re
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ def table(
     factors: Mapping[str, str],
     rows: Sequence[Sequence[Any]],
     columns: Mapping[str, str | tuple[str, str]],
+    known: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """How the results page lays out figures that differ in factors: one row per setting, one column per arm.
 
@@ -111,6 +112,7 @@ def table(
         rows: values of the factors, in their order.
         columns: heading and the figure's key, a format that is given a row's values; with the words of `_numbers.shown`
             as the second of a pair where the usual text does not do.
+        known: keys that exist, for a grid that is not finished: other cells stay empty. None: all must.
     """
     laid = []
     for row in rows:
@@ -119,7 +121,9 @@ def table(
         ]
         for column in columns.values():
             key, words = (column, "") if isinstance(column, str) else column
-            cells.append({"figure": key.format(*row), **({"format": words} if words else {})})
+            name = key.format(*row)
+            cell = {"figure": name, **({"format": words} if words else {})}
+            cells.append(cell if known is None or name in known else None)
         laid.append(cells)
     return {"title": title, "columns": [*factors, *columns], "rows": laid}
 

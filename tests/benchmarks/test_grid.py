@@ -73,6 +73,15 @@ def test_finished_cells_are_not_run_again(grid: ModuleType, world: World, cells:
     assert [call["x"] for call in world.calls] == [0, 1, 2, 3]
 
 
+def test_what_is_finished_can_be_read_without_running_anything(
+    grid: ModuleType, world: World, cells: Any, tmp_path: Path
+) -> None:
+    grid.run_grid(cells(1), tmp_path, version=1, clock=world.clock)
+    progress = grid.finished(cells(2), tmp_path, version=1)
+    assert progress.results == {"cell-0": {"doubled": [0]}}
+    assert (progress.left, len(world.calls)) == (["cell-1"], 1)
+
+
 def test_it_stops_before_the_budget_would_be_exceeded(
     grid: ModuleType, world: World, cells: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,11 @@ def test_a_result_that_could_not_be_read_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_of_an_unfinished_grid_has_empty_cells(harness: ModuleType) -> None:
+    table = harness.table("t", factors={"x": "{}"}, rows=[(1,), (2,)], columns={"A": "a-{0}"}, known={"a-2": 1.0})
+    assert table["rows"] == [["1", None], ["2", {"figure": "a-2"}]]
+
+
 def test_a_table_has_one_row_per_setting_and_one_column_per_arm(harness: ModuleType) -> None:
     table = harness.table(
         "ResNet-20",
