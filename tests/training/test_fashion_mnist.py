@@ -172,3 +172,4 @@ def test_real_data_have_the_published_counts_mean_and_spread(data_folder: Callab
     assert test["targets"].bincount().tolist() == [1_000] * 10
     again = everything(FashionMNIST(data=data_folder("fashion_mnist").parent).eval_set())
     assert torch.equal(held["inputs"], again["inputs"]), "the same images are held out in every run"
+    assert task.references() == {"majority class": 0.1}

@@ -23,6 +23,7 @@ from paretorch.training.models.mlp import lenet_300_100
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder, hub_command
+from paretorch.training.tasks.references import majority_class
 from paretorch.training.tasks.saved_dataset import images_and_labels, saved_splits, split_named
 
 REMEDY = (
@@ -76,6 +77,10 @@ class FashionMNIST(SupervisedTask):
         if training and self.shift:
             images = _shifted(images, self.shift, generator)
         return batch | {"inputs": images}
+
+    def references(self) -> dict[str, float]:
+        train, test = (part.batch(torch.arange(len(part)))["targets"] for part in (self.train_set(), self.test_set()))
+        return {"majority class": majority_class(train, test)}
 
 
 def _shifted(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
