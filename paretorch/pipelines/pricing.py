@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from paretorch.measurement.cost import Cost
 from paretorch.measurement.inputs import as_inputs, call
-from paretorch.measurement.interleaved import interleaved, ratio
 from paretorch.measurement.measure import measure
+from paretorch.measurement.paths import latency_ratios
 
 BATCH_SIZES = (1, 64)
 ROUNDS = 9
@@ -42,16 +42,22 @@ def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[
 
 
 def compare_latency(dense: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-    """A ledger line with the measured speed-ups of `model` over `dense`, eager and on one thread, per batch size."""
+    """A ledger line with the measured speed-ups of `model`, eager and on one thread, per batch size.
+
+    Each is given over eager fp32 and, under `best_dense`, over the machine's best dense fp32 path, which it names.
+    """
     found = []
     for batch in BATCH_SIZES:
         repeated = as_inputs(inputs).with_batch(batch)
         with torch.inference_mode():
-            timings = interleaved(
-                {"dense": partial(call, dense, repeated), "model": partial(call, model, repeated)},
+            ratios = latency_ratios(
+                dense,
+                partial(call, model, repeated),
+                repeated.positional,
                 rounds=ROUNDS,
                 min_seconds=SECONDS_PER_ROUND,
                 threads=1,
             )
-        found.append({"batch": batch, **asdict(ratio(timings["dense"], timings["model"]))})
+        best = {"path": ratios.best_dense, **asdict(ratios.vs_best_dense)}
+        found.append({"batch": batch, **asdict(ratios.vs_eager), "best_dense": best})
     return {"phase": "measure", "kind": "measure", "speedups": found}
