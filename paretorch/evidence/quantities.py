@@ -5,12 +5,15 @@ over all phases, dense training and retraining included. The speed-up is read in
 
 - measured side by side: a ledger line holds "speedups", a list of {"batch", "value", "low", "high", "n", "coverage",
   "quiet", "reason"}, the `Ratio` of an interleaved comparison with the dense model (above 1 is faster);
+  The entry may hold the same under "best_dense", with "path", against the machine's best way to run the dense model;
 - else from two separate timings, dense and candidate of the same seed. Machines drift between timings by tens of per
   cent, so this one is shown and never certified.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.records import RunRecord
@@ -62,17 +65,26 @@ def training_seconds(record: RunRecord) -> float | None:
     return seconds if seconds is not None else _sum(record, "seconds")
 
 
+def train_minus_test(record: RunRecord) -> float | None:
+    """The metric on training examples minus that on test data; None unless both are known."""
+    if record.train_quality is None or record.quality is None:
+        return None
+    return record.train_quality - record.quality
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSpeed:
     """Measured time of the dense model over the time of this one, at one batch size; above 1 is faster.
 
     Args:
+        path: how the dense model was run, e.g. "eager" or "channels_last"; several where seeds differ.
         batch: batch size.
         interval: over seeds when several were measured, else over the rounds of the one measurement.
         seeds: how many runs were measured.
         certified: side by side on a quiet machine; otherwise `reason` says why not.
     """
 
+    path: str
     batch: int
     interval: Interval
     seeds: int
@@ -87,7 +99,7 @@ class MeasuredSpeed:
 
 
 def measured_speeds(arm: Arm, baseline: Arm | None) -> list[MeasuredSpeed]:
-    """The speed-ups of an arm over the dense model, one per batch size, smallest batch first.
+    """The speed-ups of an arm over the dense model in eager fp32, one per batch size, smallest batch first.
 
     Args:
         arm: any arm but the baseline.
@@ -96,22 +108,43 @@ def measured_speeds(arm: Arm, baseline: Arm | None) -> list[MeasuredSpeed]:
     Returns:
         Empty when no latency was measured, or no dense latency to compare with.
     """
-    ratios = [entry for run in arm.finished for entry in _side_by_side(run)]
+    ratios = [_Entry.of(ratio) for run in arm.finished for ratio in _ratios(run)]
     if not ratios and baseline is not None:
         dense = {run.seed: run for run in baseline.finished}
         ratios = [entry for run in arm.finished if run.seed in dense for entry in _separate(dense[run.seed], run)]
-    by_batch: dict[int, list[_Entry]] = {}
-    for entry in ratios:
-        by_batch.setdefault(entry.batch, []).append(entry)
-    return [_combine(batch, entries) for batch, entries in sorted(by_batch.items())]
+    return _by_batch(ratios)
+
+
+def best_dense_speeds(arm: Arm) -> list[MeasuredSpeed]:
+    """As `measured_speeds`, over the best dense fp32 path of the machine; empty when that was not measured."""
+    ratios = [ratio for run in arm.finished for ratio in _ratios(run) if "best_dense" in ratio]
+    return _by_batch([_Entry.of({"batch": ratio["batch"]} | ratio["best_dense"]) for ratio in ratios])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
+    path: str = "eager"
     batch: int
     interval: Interval
     quiet: bool
     reason: str | None
+
+    @classmethod
+    def of(cls, ratio: Mapping[str, Any]) -> "_Entry":
+        return cls(
+            path=ratio.get("path", "eager"),
+            batch=ratio["batch"],
+            interval=Interval(ratio["value"], ratio["low"], ratio["high"], ratio["n"], ratio["coverage"]),
+            quiet=ratio["quiet"],
+            reason=ratio["reason"],
+        )
+
+
+def _by_batch(entries: Sequence[_Entry]) -> list[MeasuredSpeed]:
+    by_batch: dict[int, list[_Entry]] = {}
+    for entry in entries:
+        by_batch.setdefault(entry.batch, []).append(entry)
+    return [_combine(batch, found) for batch, found in sorted(by_batch.items())]
 
 
 def _combine(batch: int, entries: list[_Entry]) -> MeasuredSpeed:
@@ -123,6 +156,7 @@ def _combine(batch: int, entries: list[_Entry]) -> MeasuredSpeed:
         interval = Interval(math.exp(logs.mean), math.exp(logs.low), math.exp(logs.high), logs.n)
     reasons = list(dict.fromkeys(entry.reason or "the machine was not quiet" for entry in entries if not entry.quiet))
     return MeasuredSpeed(
+        path=" or ".join(dict.fromkeys(entry.path for entry in entries)),
         batch=batch,
         interval=interval,
         seeds=len(entries),
@@ -131,17 +165,8 @@ def _combine(batch: int, entries: list[_Entry]) -> MeasuredSpeed:
     )
 
 
-def _side_by_side(record: RunRecord) -> list[_Entry]:
-    found = [ratio for line in record.phases for ratio in line.get("speedups", [])]
-    return [
-        _Entry(
-            batch=ratio["batch"],
-            interval=Interval(ratio["value"], ratio["low"], ratio["high"], ratio["n"], ratio["coverage"]),
-            quiet=ratio["quiet"],
-            reason=ratio["reason"],
-        )
-        for ratio in found
-    ]
+def _ratios(record: RunRecord) -> list[dict[str, Any]]:
+    return [ratio for line in record.phases for ratio in line.get("speedups", [])]
 
 
 def _separate(dense: RunRecord, record: RunRecord) -> list[_Entry]:

@@ -1,5 +1,8 @@
 """Sentences about speed: measured time only. Counted multiply-accumulates get a sentence that calls them theoretical.
 
+The dense model is run in eager fp32 and, where that was timed as well, in the best way this machine has for it: a
+ratio against eager alone would credit the candidate with a kernel that the dense model could use too.
+
 A masked model multiplies by its zeros like by any other number, so the expected finding is "did not change"; the
 sentence says so from the measured ratio, with its interval, and "not certified" where the machine was noisy.
 """
@@ -7,7 +10,7 @@ sentence says so from the measured ratio, with its interval, and "not certified"
 from collections.abc import Sequence
 
 from paretorch.evidence.arms import Arm
-from paretorch.evidence.quantities import RESOLUTION, MeasuredSpeed, cost_field, measured_speeds
+from paretorch.evidence.quantities import RESOLUTION, MeasuredSpeed, best_dense_speeds, cost_field, measured_speeds
 from paretorch.evidence.words import listing, percent, plural, ratio
 
 
@@ -16,12 +19,15 @@ def speed_sentences(compressed: Sequence[Arm], baseline: Arm | None) -> list[str
     if not compressed:
         return []
     by_batch: dict[int, list[tuple[Arm, MeasuredSpeed]]] = {}
+    best: dict[int, list[MeasuredSpeed]] = {}
     for arm in compressed:
         for speed in measured_speeds(arm, baseline):
             by_batch.setdefault(speed.batch, []).append((arm, speed))
+        for speed in best_dense_speeds(arm):
+            best.setdefault(speed.batch, []).append(speed)
     if not by_batch:
         return ["Latency was not measured against the dense model, so nothing is said about speed."]
-    return [_sentence(batch, found) for batch, found in sorted(by_batch.items())]
+    return [_sentence(batch, found, best.get(batch, [])) for batch, found in sorted(by_batch.items())]
 
 
 def macs_sentence(compressed: Sequence[Arm]) -> list[str]:
@@ -41,7 +47,7 @@ def macs_sentence(compressed: Sequence[Arm]) -> list[str]:
     ]
 
 
-def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
+def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]], best: Sequence[MeasuredSpeed]) -> str:
     speeds = [speed for _, speed in found]
     changed = [f"{arm.label}: {ratio(speed.interval)}" for arm, speed in found if speed.changed]
     quiet = all(speed.certified for speed in speeds)
@@ -56,6 +62,9 @@ def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
     else:
         reach = "contains 1" if all(speed.interval.contains(1.0) for speed in speeds) else f"reaches into {within}"
         parts.append(f"every interval {reach}: {finding}")
+    if best:
+        paths = listing(list(dict.fromkeys(speed.path for speed in best)))
+        parts.append(f"over the best dense fp32 path of this machine ({paths}) it is {_span(best)}")
     if noisy := [speed for speed in speeds if not speed.certified]:
         first = (noisy[0].reason or "").split(";")[0].removesuffix(".")
         example = f"for example, {first}" if len(noisy) > 1 or first != noisy[0].reason else first

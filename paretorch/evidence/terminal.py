@@ -46,7 +46,7 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
 
 
 def _mean(metric: Metric, quality: Interval) -> str:
-    spread = "" if quality.half_width is None else f" ± {metric.number(quality.half_width)}"
+    spread = "" if quality.half_width is None else f" ± {metric.half(quality)}"
     return f"{metric.number(quality.mean)}{spread}"
 
 

@@ -13,17 +13,17 @@ import math
 from collections.abc import Iterable, Sequence
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
+from paretorch.evidence.names import SWEPT, TUNED, name_of
 from paretorch.evidence.quantities import sparsity, training_epochs
 from paretorch.evidence.records import RunRecord
+from paretorch.evidence.reference_words import reference_sentences
 from paretorch.evidence.speed_words import macs_sentence, speed_sentences
 from paretorch.evidence.statistics import Interval
 from paretorch.evidence.words import listing, percent, plural, seeds, setting
 
 TOLERANCE = 0.01  # relative loss of validation quality that still counts as "keeps the dense model's quality"
 _CONTRASTS = ("schedule", "method", "allocation")
-_TUNED = "tuned"  # True when a rate was chosen among trials
-_COMPETITOR = (_TUNED, "lr", "norm")  # describe a competitor, and do not part settings
-_SWEPT = ("sparsity", "epochs", "cycles")  # what describes a setting rather than a competitor
+_COMPETITOR = (TUNED, "lr", "norm")  # describe a competitor, and do not part settings
 _REFERENCES = ("FT", "random")  # the simplest level of a factor, which the others have to beat
 
 
@@ -49,6 +49,7 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
         *_tally(pairs),
         *comparisons(arms),
         *([] if pairs or baseline is not None else [_level(arm) for arm in compressed]),
+        *reference_sentences(arms, baseline),
         *_training_cost(compressed, baseline),
         *speed_sentences(compressed, baseline),
         *macs_sentence(compressed),
@@ -102,7 +103,7 @@ def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm
     if not compressed:
         reached = metric.mean(baseline.quality)
         return [f"On {workload} the dense model reaches {reached} {metric.name}; there is nothing to compare it with."]
-    arm, keeps = _headline_arm(compressed, baseline)
+    arm, keeps = headline_arm(compressed, baseline)
     assert arm.quality is not None
     gap = difference(arm, baseline)
     chosen = {
@@ -112,11 +113,11 @@ def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm
     }[keeps]
     return [
         f"On {workload}, {chosen} {name_of(arm)}: it reaches {metric.mean(arm.quality)} test {metric.name} against "
-        f"{dense}, {_difference_words(arm, gap, 'dense')}."
+        f"{dense}, {difference_words(arm, gap, 'dense')}."
     ]
 
 
-def _headline_arm(compressed: Sequence[Arm], baseline: Arm) -> tuple[Arm, bool | None]:
+def headline_arm(compressed: Sequence[Arm], baseline: Arm) -> tuple[Arm, bool | None]:
     """The arm to speak of, chosen without test data, and whether it keeps the dense validation quality."""
 
     def removed(arm: Arm) -> float:
@@ -136,11 +137,11 @@ def _headline_arm(compressed: Sequence[Arm], baseline: Arm) -> tuple[Arm, bool |
 
 def _comparison(arm: Arm, reference: Arm) -> str:
     assert arm.quality is not None
-    group = {key: arm.group[key] for key in _SWEPT if key in arm.group and (key != "cycles" or arm.group[key] != 1)}
+    group = {key: arm.group[key] for key in SWEPT if key in arm.group and (key != "cycles" or arm.group[key] != 1)}
     place = f"At {setting(group)}, " if group else ""
     return (
-        f"{place}{name_of(arm, without=_SWEPT)} reaches {arm.metric.mean(arm.quality)}, "
-        f"{_difference_words(arm, difference(arm, reference), name_of(reference, without=_SWEPT))}"
+        f"{place}{name_of(arm, without=SWEPT)} reaches {arm.metric.mean(arm.quality)}, "
+        f"{difference_words(arm, difference(arm, reference), name_of(reference, without=SWEPT))}"
         f"{_unequal_training(arm, reference)}."
     )
 
@@ -153,7 +154,8 @@ def _unequal_training(arm: Arm, reference: Arm) -> str:
     return f"; trained for {plural(mine.mean, 'epoch')} in all against {plural(other.mean, 'epoch')}"
 
 
-def _difference_words(arm: Arm, gap: Interval | None, other: str) -> str:
+def difference_words(arm: Arm, gap: Interval | None, other: str) -> str:
+    """A paired difference to `other` in words, with its interval and what it lets one claim."""
     metric = arm.metric
     if gap is None:
         return f"and shares no finished seed with {other}, so the two are not compared"
@@ -170,7 +172,7 @@ def _tally(pairs: Sequence[tuple[Arm, Arm]]) -> list[str]:
     """One sentence per competitor that met its reference in several settings."""
     outcomes: dict[tuple[str, str], list[str]] = {}
     for arm, reference in pairs:
-        key = (name_of(arm, without=_SWEPT), name_of(reference, without=_SWEPT))
+        key = (name_of(arm, without=SWEPT), name_of(reference, without=SWEPT))
         outcomes.setdefault(key, []).append(claim(difference(arm, reference)))
     better, worse = ("more", "less") if not pairs or pairs[0][0].metric.higher_is_better else ("less", "more")
     return [
@@ -209,18 +211,3 @@ def _failures(arms: Sequence[Arm]) -> list[str]:
     names = listing([f"{run.run_id} ({run.status.replace('_', ' ')})" for run in runs])
     verb = "is" if len(runs) == 1 else "are"
     return [f"{plural(len(runs), 'run')} did not finish and {verb} left out of every mean: {names}."]
-
-
-def name_of(arm: Arm, *, without: Sequence[str] = ()) -> str:
-    """An arm in words from its factors, 'IMP with ALLR at 90 % sparsity and 2 retraining epochs'; else its label."""
-    group = {key: value for key, value in arm.group.items() if key not in without}
-    method, schedule = group.pop("method", None), group.pop("schedule", None)
-    if group.pop(_TUNED, False) and schedule is not None:
-        schedule = f"tuned {schedule}"
-    if method is None:
-        return arm.label
-    name = str(method) if schedule is None else f"{method} with {schedule}"
-    where = {key: group.pop(key) for key in _SWEPT if key in group and (key != "cycles" or group[key] != 1)}
-    group.pop("cycles", None)
-    rest = f" ({setting(group)})" if group else ""
-    return f"{name}{rest} at {setting(where)}" if where else f"{name}{rest}"

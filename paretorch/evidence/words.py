@@ -1,5 +1,8 @@
 """Numbers in words: percentages for accuracies, points for their differences, thousands separated, sides of a sign.
 
+Other metrics (losses, distances) are written with four significant digits and half widths with two, and the words say
+which direction is better.
+
 Only spelling happens here; what may be said is decided in `verdict`.
 """
 
@@ -21,7 +24,7 @@ class Metric:
     """
 
     def __init__(self, name: str, *, higher_is_better: bool) -> None:
-        self.name, self.higher_is_better = name, higher_is_better
+        self.name, self.higher_is_better = name.replace("_", " "), higher_is_better
         self.is_fraction = any(part in name.lower() for part in _FRACTIONS)
         self.factor = 100.0 if self.is_fraction else 1.0
 
@@ -30,13 +33,27 @@ class Metric:
         """Label of an axis, with the unit."""
         return f"{self.name} (%)" if self.is_fraction else self.name
 
+    @property
+    def direction(self) -> str:
+        """'higher is better' or 'lower is better'."""
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is a better value than `b`."""
+        return a > b if self.higher_is_better else a < b
+
     def value(self, value: float) -> str:
-        """'91.3 %' or '4.21'."""
-        return f"{value * 100:.{_DIGITS}f} %" if self.is_fraction else f"{value:.3g}"
+        """'91.3 %' or '4.213'."""
+        return f"{self.number(value)} %" if self.is_fraction else self.number(value)
 
     def number(self, value: float) -> str:
         """As `value`, without the unit."""
-        return f"{value * self.factor:.{_DIGITS}f}" if self.is_fraction else f"{value:.3g}"
+        return f"{value * self.factor:.{_DIGITS}f}" if self.is_fraction else plain(value)
+
+    def half(self, interval: Interval) -> str:
+        """'0.4', half the width of an interval; it must have one."""
+        assert interval.half_width is not None
+        return self.number(interval.half_width) if self.is_fraction else plain(interval.half_width, digits=2)
 
     def mean(self, interval: Interval) -> str:
         """'91.3 % (± 0.4, 3 seeds, low-n)'."""
@@ -44,7 +61,7 @@ class Metric:
 
     def spread(self, interval: Interval) -> str:
         """'± 0.4, 3 seeds, low-n'; with one seed there is no ±."""
-        parts = [] if interval.half_width is None else [f"± {self.number(interval.half_width)}"]
+        parts = [] if interval.half_width is None else [f"± {self.half(interval)}"]
         parts.append(seeds(interval.n))
         return ", ".join([*parts, "low-n"] if interval.low_n else parts)
 
@@ -53,7 +70,7 @@ class Metric:
         if self.is_fraction:
             return f"{abs(value) * 100:.{_DIGITS}f} points {'more' if value > 0 else 'less'}"
         better = (value > 0) == self.higher_is_better
-        return f"{abs(value):.3g} {'higher' if value > 0 else 'lower'} ({'better' if better else 'worse'})"
+        return f"{plain(abs(value), digits=3)} {'higher' if value > 0 else 'lower'} ({'better' if better else 'worse'})"
 
     def signed(self, interval: Interval) -> str:
         """'+6.1 (4.0 to 8.2)'; with one seed '+6.1'."""
@@ -61,10 +78,13 @@ class Metric:
         return minus(mean) if interval.low is None else f"{minus(mean)} ({self.ends(interval)})"
 
     def ends(self, interval: Interval) -> str:
-        """'4.0 to 8.2'."""
+        """'4.0 to 8.2', the ends of a difference."""
         assert interval.low is not None
         assert interval.high is not None
-        return f"{minus(self.number(interval.low))} to {minus(self.number(interval.high))}"
+        low, high = (
+            self.number(end) if self.is_fraction else plain(end, digits=3) for end in (interval.low, interval.high)
+        )
+        return f"{minus(low)} to {minus(high)}"
 
 
 def seeds(n: int) -> str:
@@ -82,6 +102,11 @@ def minus(text: str) -> str:
     if text.startswith("-"):
         return text[1:] if not text.strip("-0.") else "\N{MINUS SIGN}" + text[1:]
     return text
+
+
+def plain(value: float, *, digits: int = 4) -> str:
+    """A number of any size with so many significant digits: '0.01234', '4.213', '12 346', '1.2e-05'."""
+    return grouped(value) if abs(value) >= 10 ** max(digits, 4) else f"{value:.{digits}g}"
 
 
 def percent(fraction: float) -> str:

@@ -1,5 +1,6 @@
 """The cost axes of a report's figures: what an arm costs in counted size, in measured time, in training.
 
+Time is an axis only where some arm's time changed; else all points would lie at 1, which a table says better.
 Theoretical costs (multiply-accumulates) are no axis here: they are in a table, labelled, and never drawn as speed.
 """
 
@@ -8,7 +9,6 @@ from dataclasses import dataclass, field
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import (
-    RESOLUTION,
     cost_field,
     measured_speeds,
     total_bytes,
@@ -17,7 +17,6 @@ from paretorch.evidence.quantities import (
 )
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.statistics import Interval
-from paretorch.evidence.words import percent
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Axis:
 
 
 def axes_of(arms: Sequence[Arm], baseline: Arm | None) -> list[Axis]:
-    """Size, measured time per batch size, training cost: those for which any arm has a value."""
+    """Size, measured time per batch size where it changed, training cost: those for which any arm has a value."""
     axes = [_size(arms), *_times(arms, baseline), _training(arms)]
     return [axis for axis in axes if axis.places]
 
@@ -110,6 +109,8 @@ def _times(arms: Sequence[Arm], baseline: Arm | None) -> list[Axis]:
             changed[speed.batch] = changed.get(speed.batch, False) or speed.changed
     axes = []
     for batch, places in sorted(by_batch.items()):
+        if not changed[batch]:
+            continue
         if baseline is not None:
             places = {baseline.label: Place(Interval(1.0, None, None, 1))} | places
         certified = all(place.certified for place in places.values())
@@ -119,10 +120,6 @@ def _times(arms: Sequence[Arm], baseline: Arm | None) -> list[Axis]:
             if certified
             else "Hollow marks are not certified: the machine was noisy, or the models were not timed side by side."
         )
-        if not changed[batch]:
-            caption += (
-                f" No interval lies outside 1 ± {percent(RESOLUTION)}: no change of time is claimed, no front drawn."
-            )
         axes.append(
             Axis(
                 key=f"latency-{batch}",
@@ -130,7 +127,7 @@ def _times(arms: Sequence[Arm], baseline: Arm | None) -> list[Axis]:
                 label="time / dense time (measured)",
                 caption=caption,
                 places=places,
-                can_rank=certified and changed[batch],
+                can_rank=certified,
             )
         )
     return axes

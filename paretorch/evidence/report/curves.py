@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import sparsity
@@ -14,12 +16,20 @@ MAX_ARMS_FIRST = 6
 Line = tuple[list[float | None], list[float | None]]
 
 
-def traces(run: RunRecord, *, factor: float) -> tuple[Line, Line]:
-    """Two lines over the steps of the run: validation (times `factor`) and learning rate.
+def traces(run: RunRecord, **factors: float) -> list[Line]:
+    """One line over the steps of the run per quantity of its curve, times the factor given for it.
 
     Where steps start again, the later points are drawn after the earlier ones; between phases the line has a gap.
     """
-    return _line(run, "validation", factor), _line(run, "lr", 1.0)
+    return [_line(run, name, factor) for name, factor in factors.items()]
+
+
+def phases_of(run: RunRecord) -> dict[str, RunRecord]:
+    """Phase -> the run with the curve of that phase only; a curve that names no phase is one, "training"."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for point in _continued(run):
+        parts.setdefault(str(point.get("phase", "training")), []).append(point)
+    return {phase: replace(run, curves=points) for phase, points in parts.items()}
 
 
 def arms_shown_first(arms: Sequence[Arm]) -> set[str]:
@@ -35,23 +45,31 @@ def arms_shown_first(arms: Sequence[Arm]) -> set[str]:
     return set(chosen[:MAX_ARMS_FIRST])
 
 
+def _continued(run: RunRecord) -> list[dict[str, Any]]:
+    """The points of the curve that have a step, with steps that go on where they start again."""
+    points: list[dict[str, Any]] = []
+    offset = last = 0.0
+    for point in run.curves:
+        if point.get("step") is None:
+            continue
+        if restarted := point["step"] + offset < last:
+            offset = last
+        last = point["step"] + offset
+        points.append(point | {"step": last, "restarted": restarted})
+    return points
+
+
 def _line(run: RunRecord, name: str, factor: float) -> Line:
     pieces: list[list[tuple[float, float]]] = [[]]
-    offset = last = 0.0
-    phase = run.curves[0].get("phase") if run.curves else None
-    for point in run.curves:
-        step, value = point.get("step"), point.get(name)
-        if step is None:
-            continue
-        restarted = step + offset < last
-        if restarted:
-            offset = last
-        if restarted or point.get("phase") != phase:
+    points = _continued(run)
+    phase = points[0].get("phase") if points else None
+    for point in points:
+        if point["restarted"] or point.get("phase") != phase:
             phase = point.get("phase")
             pieces.append([])
-        last = step + offset
+        value = point.get(name)
         if isinstance(value, int | float) and math.isfinite(value):
-            pieces[-1].append((last, value * factor))
+            pieces[-1].append((point["step"], value * factor))
     keep = max(2, MAX_POINTS // len(pieces))
     x: list[float | None] = []
     y: list[float | None] = []

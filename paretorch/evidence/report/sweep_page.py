@@ -1,0 +1,78 @@
+"""The page of one sweep: arms over seeds of one workload."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretorch.evidence.arms import Arm, arms_of, baseline_of
+from paretorch.evidence.names import ordered
+from paretorch.evidence.records import RunRecord
+from paretorch.evidence.reference_words import references_of
+from paretorch.evidence.report.axes import axes_of
+from paretorch.evidence.report.curve_figures import arm_curves
+from paretorch.evidence.report.facts import facts
+from paretorch.evidence.report.fronts import far_words, scatter
+from paretorch.evidence.report.glossary import terms
+from paretorch.evidence.report.page import write_page
+from paretorch.evidence.report.series import dash_words
+from paretorch.evidence.report.sweep_tables import (
+    comparison_table,
+    cost_table,
+    quality_table,
+    runs_table,
+    speed_table,
+)
+from paretorch.evidence.report.table import without_empty_columns
+from paretorch.evidence.verdict import comparisons, verdict
+from paretorch.evidence.words import plural
+
+MANY = 4  # comparisons beyond this number fold away under their summary
+
+
+def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, command: str) -> Path:
+    """Write the page; see `write_report`."""
+    arms = ordered(arms_of(records))
+    baseline = baseline_of(arms)
+    references = references_of(arms)
+    axes = axes_of(arms, baseline)
+    figures = {axis.key: scatter(arms, axis, references=references) for axis in axes}
+    curves = arm_curves(arms)
+    tables = [quality_table(arms, baseline), cost_table(arms), speed_table(arms, baseline), comparison_table(arms)]
+    sentences, folded = verdict_parts(arms)
+    return write_page(
+        "sweep.html",
+        path,
+        figures=figures | ({"curves": curves} if curves else {}),
+        title=title or f"{records[0].workload}: a sweep",
+        command=command,
+        subtitle=subtitle(arms),
+        sentences=sentences,
+        folded=folded,
+        fronts=[figure_of(axis.key, axis.title, axis.caption + far_words(arms, references)) for axis in axes],
+        has_curves=curves is not None,
+        dashes=dash_words(arms),
+        tables=[without_empty_columns(table) for table in tables if table],
+        runs=without_empty_columns(runs_table(arms)),
+        terms=terms(arms),
+        **facts(records),
+    )
+
+
+def verdict_parts(arms: Sequence[Arm]) -> tuple[list[str], list[str]]:
+    """The sentences to show, and those that fold away because there are many."""
+    folded = comparisons(arms)
+    folded = folded if len(folded) > MANY else []
+    found = verdict(run for arm in arms for run in arm.runs)
+    return [sentence for sentence in found if sentence not in folded], folded
+
+
+def figure_of(key: str, title: str, caption: str) -> dict[str, str]:
+    """What the template needs to place a figure."""
+    return {"key": key, "title": title, "caption": caption}
+
+
+def subtitle(arms: Sequence[Arm]) -> str:
+    """'digits · 5 arms · 3 seeds · 15 runs'."""
+    runs = [run for arm in arms for run in arm.runs]
+    num_seeds = len({run.seed for run in runs})
+    counts = [plural(len(arms), "arm"), plural(num_seeds, "seed"), plural(len(runs), "run")]
+    return " · ".join([runs[0].workload, *counts])
