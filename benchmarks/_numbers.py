@@ -67,7 +67,7 @@ def shown(figure: Any, words: str = "") -> str:
 
 def low_n(figure: Mapping[str, Any]) -> bool:
     """Whether it rests on too few seeds or rounds to trust more than its direction; an exact count does not."""
-    exact = figure["n"] == 1 and "median" in figure
+    exact = figure["n"] == 1 and "median" in figure and "quiet" not in figure
     return figure["n"] < LOW_N and not exact
 
 

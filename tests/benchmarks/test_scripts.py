@@ -1,0 +1,39 @@
+"""The timing benchmarks run at toy size and write a file that the results page can show."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def run(load: Any, name: str, arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page's section of what the script measured."""
+    monkeypatch.setattr(load("_harness"), "RESULTS", folder)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments, "--keep-noisy"])
+    load(name).main()
+    return load("_page").page(load("_result").load_all(folder))
+
+
+@pytest.mark.slow
+def test_mask_enforcement_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("mask_enforcement")
+    monkeypatch.setattr(script, "WIDTH", 64)
+    page = run(load, "mask_enforcement", ["--rounds", "2", "--seconds", "0.001"], tmp_path, monkeypatch)
+    assert "| Exact zeros after an AdamW step, added time | " in page
+    assert "| mask_bytes | 16,384 bytes |" in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: reads /proc")
+def test_global_selection_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("global_selection")
+    monkeypatch.setattr(script, "resnet50_shapes", lambda: {"a": (64, 32), "b": (10, 64)})
+    monkeypatch.setattr(script, "memory_in_subprocess", lambda prepare, **given: 5000 + len(prepare(**given)()))
+    page = run(
+        load, "global_selection", ["--rounds", "1", "--fast-rounds", "1", "--processes", "1"], tmp_path, monkeypatch
+    )
+    assert "**float32 weights, time of one selection** (n = 1 each)" in page
+    assert "| 1 \u2020 | minutes | cpu |" in page  # one round is few, other than one exact count
+    assert "| num_weights | 2,688 |" in page
+    assert "| extra_bytes_float32_50 | 2,314 bytes |  | 1 |" in page  # 5000 + 2 masks - 2688
