@@ -154,3 +154,11 @@ def test_cutting_channels_is_zeroing_them_or_is_refused_with_the_reason(case: Ar
     cut_pair(model, edit)
     torch.testing.assert_close(model(*inputs), before, rtol=1e-4, atol=1e-5)
     assert pt.measure(model, inputs, latency=False).macs_dense < macs
+
+
+@pytest.mark.slow
+@every_architecture
+def test_exported_programs_give_the_same_outputs(case: Architecture) -> None:
+    model, inputs = unsettled(case.build()).eval(), case.inputs()
+    exported = torch.export.export(model, inputs).module()
+    torch.testing.assert_close(exported(*inputs), model(*inputs), rtol=1e-6, atol=1e-6)

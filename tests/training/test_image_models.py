@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from paretorch.artefacts.constructor import find_constructor, reference_of
 from paretorch.errors import InputError
 from paretorch.training.models.densenet import DenseLayer, DenseNet
 from paretorch.training.models.group_norm_cnn import GroupNormCNN
@@ -364,3 +365,8 @@ def test_a_vit_refuses_images_of_another_size() -> None:
     model = ViT(image_side=8, patch_side=4, width=8, depth=1, heads=2)
     with pytest.raises(InputError, match=r"side 8; got shape \(1, 3, 8, 12\)"):
         model(torch.zeros(1, 3, 8, 12))
+
+
+@pytest.mark.parametrize("constructor", [resnet18, resnet34, resnet50, resnext50_32x4d])
+def test_artefacts_may_name_the_functions_that_build_resnets(constructor: Any) -> None:
+    assert find_constructor(reference_of(constructor), allow_import=False) is constructor
