@@ -19,7 +19,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "docstrings",
     "recipe_keys",
@@ -47,10 +46,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_inherit_docstrings = False  # `forward` would repeat torch's on every model
 autodoc_preserve_defaults = True
-napoleon_use_ivar = True  # attributes as a list, not once more as members
 napoleon_use_param = False  # docstrings describe several arguments at once: "include, exclude: ..."
 napoleon_use_rtype = False
-napoleon_custom_sections = [("Class attributes", "params_style")]
+napoleon_custom_sections = [("Attributes", "params_style"), ("Class attributes", "params_style")]
 python_maximum_signature_line_length = 88
 add_module_names = False
 

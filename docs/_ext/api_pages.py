@@ -61,7 +61,7 @@ class Room(SphinxDirective):
     def _section(self, name: str, missing: str | None) -> nodes.section:
         section = nodes.section(ids=[nodes.make_id(name)], names=[name])
         section += nodes.title(name, "", nodes.literal(name, name))
-        text = ["```{eval-rst}", f".. automodule:: {name}", "   :members:", "   :show-inheritance:", "```"]
+        text = ["```{eval-rst}", f".. automodule:: {name}", "   :members:", "```"]
         if missing is not None:
             text = [f"These pages were built without it: {missing}"]
         self.state.nested_parse(StringList(text, self.get_location()), 0, section)

@@ -32,8 +32,8 @@ class MethodCard(SphinxDirective):
         card = cards().get(self.arguments[0])
         if card is None:
             raise self.error(f"no method has the id {self.arguments[0]!r}; there are {', '.join(cards())}")
-        rows = [f"| {name} | {value} |" for name, value in facts(card).items()]
-        return self.parse_text_to_nodes("\n".join(["| | |", "|---|---|", *rows]))
+        head, *rows = [f"| {name} | {value} |" for name, value in facts(card).items()]
+        return self.parse_text_to_nodes("\n".join([head, "|---|---|", *rows]))
 
 
 class MethodIndex(SphinxDirective):

@@ -1,4 +1,4 @@
-"""The directive `task-facts`: what a task that ships needs, read from the code: options, data, recipes."""
+"""Two directives that read the code: `task-facts`, what a task that ships needs, and `published-weights`, a table."""
 
 import sys
 import tomllib
@@ -11,11 +11,13 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from paretorch.recipes import cookbook
+from paretorch.training.published import ENTRIES, published
 from paretorch.training.tasks.registry import BUILT_IN
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("task-facts", TaskFacts)
+    app.add_directive("published-weights", PublishedWeights)
     return {"parallel_read_safe": True}
 
 
@@ -44,6 +46,17 @@ class TaskFacts(SphinxDirective):
         if remedy is not None:
             found.append(nodes.literal_block("", remedy, language="none", classes=["wrapped"]))
         return found
+
+
+class PublishedWeights(SphinxDirective):
+    """Every entry of published weights: its file, where it comes from, and the figure that is checked."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = ["| name | file below the data folder | source | checked |", "|---|---|---|---|"]
+        for entry in map(published, ENTRIES):
+            checked = f"{entry.metric} {entry.expected:g}"
+            rows.append(f"| `{entry.name}` | `{entry.folder}/{entry.file}` | {entry.source} | {checked} |")
+        return self.parse_text_to_nodes("\n".join(rows))
 
 
 def recipes_of(task: str) -> list[str]:
