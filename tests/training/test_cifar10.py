@@ -12,7 +12,8 @@ from PIL import Image
 
 from paretorch.errors import InputError
 from paretorch.training.data import Examples
-from paretorch.training.tasks.cifar10 import CIFAR10, NORMALISATIONS, PADDING, cropped_and_flipped, scaled
+from paretorch.training.supervised import constructor_of
+from paretorch.training.tasks.cifar10 import CIFAR10, MODELS, NORMALISATIONS, PADDING, cropped_and_flipped, scaled
 from paretorch.training.tasks.cifar10_files import BINARY_TRAIN, read_test, read_train
 
 
@@ -187,6 +188,14 @@ def test_a_missing_folder_is_refused_with_both_ways_to_get_the_data(tmp_path: Pa
 def test_bad_options_are_refused(data: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         CIFAR10(data=data, **options)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_the_images_and_can_be_named_in_an_artefact(name: str) -> None:
+    model = MODELS[name]().eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    assert constructor_of(MODELS[name]) is not None
 
 
 @pytest.mark.slow

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, split
+from paretorch.training.models.densenet import DenseNet
+from paretorch.training.models.mobilenet_v2 import MobileNetV2
+from paretorch.training.models.resnet import resnet18
 from paretorch.training.models.resnet_cifar import CifarResNet
+from paretorch.training.models.vgg import VGG
+from paretorch.training.models.wide_resnet import WideResNet
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.cifar10_files import Pixels, read_test, read_train
 from paretorch.training.tasks.limits import limited
@@ -37,8 +42,14 @@ NORMALISATIONS: Mapping[str, tuple[Channels, Channels]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 MODELS: Mapping[str, Callable[[], nn.Module]] = {
+    "densenet-bc-100-12": partial(DenseNet, blocks=(16, 16, 16), growth=12, stem="cifar", num_classes=10),
+    "mobilenet-v2": partial(MobileNetV2, stem="cifar", num_classes=10),
+    "resnet18": partial(resnet18, stem="cifar", num_classes=10),
     "resnet20": partial(CifarResNet, depth=20),
+    "resnet20-b": partial(CifarResNet, depth=20, shortcut="B"),
     "resnet56": partial(CifarResNet, depth=56),
+    "vgg16": partial(VGG, depth=16),
+    "wrn-28-10": partial(WideResNet, depth=28, widen=10),
 }
 
 
