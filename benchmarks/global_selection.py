@@ -168,6 +168,7 @@ def main() -> None:
         notes=[
             "one thread; times are CPU seconds per selection, one call per round; the order alternates",
             "torch: prune.global_unstructured with L1Unstructured, its masks and hooks included",
+            f"each memory figure is the median of {args.processes} processes",
             "extra_bytes: peak resident set of a fresh process less the resident set before the selection, less "
             "the bool masks; the largest layer is counted in float32",
             "masks_differing: entries on which the masks disagree; they are ties at the cut, which torch breaks as "

@@ -26,7 +26,7 @@ MARKER = re.compile(
     r'<!--\s*figure:\s*(?P<file>\S+)\s+"(?P<key>[^"]+)"\s*(?P<words>[^>]*?)\s*-->(?P<text>[^<]*)<!--\s*/figure\s*-->'
 )
 ANY_MARKER = re.compile(r"<!--\s*/?figure\b")
-FENCE = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?^ {0,3}(?P=fence)[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?^[ \t]*(?P=fence)[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)

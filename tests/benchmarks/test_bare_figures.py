@@ -51,6 +51,7 @@ def test_a_measured_figure_is_found(load: Any, text: str, found: str) -> None:
         "Python 3.11, torch 2.13, section 4.2",
         "`93.4 %` and ``3x``",
         "```\nfinal accuracy 93.4 %\n```",
+        "- first\n\n    ```\n    final accuracy 93.4 %\n    ```",
         '<!-- figure: a.cpu "b" -->93.4 %<!-- /figure --> in the end',
         "a budget of 30 %<!-- setting --> more",
         "[here](results-93.4%s.md) and <!-- 93.4 % -->",
