@@ -90,6 +90,20 @@ def test_wild_predictions_stay_in_the_range_of_images() -> None:
     assert made.abs().max() <= 1
 
 
+def test_after_clipping_the_next_image_is_made_with_the_noise_that_leads_from_the_clipped_one() -> None:
+    signal, noise, seen = linear_signal(1000), torch.randn(3, 1, 2, 2), []
+
+    def predict(x: Tensor, times: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    ddim(predict, noise, signal=signal, num_steps=2)
+    last, first = signal[999], signal[0]
+    clipped = noise.sign()  # x_0' = noise / sqrt(a) is far beyond the range
+    epsilon = (noise - last.sqrt() * clipped) / (1 - last).sqrt()
+    torch.testing.assert_close(seen[1], first.sqrt() * clipped + (1 - first).sqrt() * epsilon)
+
+
 @pytest.mark.parametrize("num_steps", [0, 1001])
 def test_number_of_steps_out_of_range_is_refused(num_steps: int) -> None:
     with pytest.raises(InputError, match=rf"sampling_steps must be between 1 and 1000.*got {num_steps}"):

@@ -276,6 +276,8 @@ def test_options_out_of_range_are_refused(
 def test_options_reach_the_models_and_the_training_set(data: Path, classifier: Path) -> None:
     gan = generative(data=data, classifier=classifier, width=4, train_limit=50, **SMALL)
     assert len(gan.train_set()) == 50
+    assert gan.train_sample == 20, "the distance to training images is read on as many as every other"
+    assert generative(data=data, classifier=classifier, train_limit=19, **SMALL).train_sample == 0
     assert gan.constructor() == ("paretorch.training.models.dcgan:Generator", {"latent": 100, "width": 4})
     assert gan.methods()[0] is not gan.methods()[0], "each phase has a step of its own"
     unet = generative(data=data, classifier=classifier, model="unet", width=8, sampling_steps=3, **SMALL)

@@ -51,6 +51,8 @@ class GeneratedImages(Task):
             raise InputError(f"num_samples must be between 2 and {most}, as many as are held out; got {num_samples}")
         self.num_samples, self.judge = num_samples, Judge(classifier, task=images)
         self._train = images.train_set()
+        # A distance with fewer images would have another bias, and be no measure of the gap to the test set.
+        self.train_sample = num_samples if len(self._train) >= num_samples else 0
         self._evaluation, self._test = _first(held_out, num_samples), _first(test, num_samples)
 
     @abstractmethod
