@@ -143,7 +143,7 @@ def test_task_of_an_importable_module_is_found() -> None:
     ("reference", "message"),
     [
         ("fashon-mnist", "task 'fashon-mnist' is unknown; did you mean 'fashion-mnist'"),
-        ("quite-other", "task 'quite-other' is unknown; Built-in tasks are digits"),
+        ("quite-other", "task 'quite-other' is unknown; Built-in tasks are adult, char-lm, "),
         ("{folder}/none.py:task", r"there is no task file .*none\.py"),
         ("{folder}:task", "does not import: ModuleNotFoundError"),
         ("no_such_package.tasks:task", "no_such_package.tasks does not import: ModuleNotFoundError"),
