@@ -103,7 +103,7 @@ def run_grid(
     budget = None if minutes is None else 60 * minutes
     paths = _paths(cells, work, version)
     work.mkdir(parents=True, exist_ok=True)
-    slowest = {}  # seconds by kind
+    slowest: dict[str, float] = {}  # seconds by kind
     for cell in cells:
         if record := _read(paths[cell.name]):
             if retry_failed and record["status"] == "failed":

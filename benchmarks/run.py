@@ -85,10 +85,11 @@ def why_not(benchmark: Benchmark, data: Path | None) -> str | None:
     """Why the benchmark cannot run here, or None."""
     if missing := [name for name in benchmark.packages if importlib.util.find_spec(name) is None]:
         return f"needs the package {', '.join(missing)}"
-    wants_data = benchmark.data or any("{data}" in argument for argument in benchmark.arguments)
-    if wants_data and data is None:
-        return "needs data: PARETORCH_DATA is not set"
-    if missing := [name for name in benchmark.data if not (data / name).is_dir()]:
+    if data is None:
+        wants_data = benchmark.data or any("{data}" in argument for argument in benchmark.arguments)
+        if wants_data:
+            return "needs data: PARETORCH_DATA is not set"
+    elif missing := [name for name in benchmark.data if not (data / name).is_dir()]:
         return f"needs data: PARETORCH_DATA has no folder {', '.join(missing)}"
     if benchmark.tier == "gpu" and not _has_gpu():
         return "needs a GPU"

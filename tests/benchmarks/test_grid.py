@@ -1,8 +1,6 @@
 """The grid runs each cell once, whatever interrupts it, and knows when to stop."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,18 +12,10 @@ from filelock import FileLock
 
 from paretorch.errors import InputError, NotFiniteError, RunError
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(scope="module")
-def grid() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_grid", ROOT / "benchmarks" / "_grid.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["_grid"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def grid(load: Any) -> ModuleType:
+    return load("_grid")
 
 
 class World:
