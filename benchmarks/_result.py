@@ -26,7 +26,7 @@ TIERS = {
 }
 CENTRES = ("mean", "median")
 KNOWN = {*CENTRES, "low", "high", "n", "unit", "values", "coverage", "quiet", "reason"}
-KEYS: dict[str, type | tuple[type, ...]] = {
+KEYS: dict[str, type] = {
     "name": str,
     "device": str,
     "tier": str,
