@@ -5,12 +5,14 @@
 #             make test TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 # WORKERS     processes that run tests
 # PYTEST_ARGS more arguments for pytest
-# BENCH       what `make bench` runs, see benchmarks/run.py
+# BENCH       arguments of make bench: names, --tier, --list
+# UPDATE      1: make results replaces figures that were measured again
 PYTHON ?= python3
 TORCH_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?=
+UPDATE ?=
 
 EXTRAS = hf lightning export quantize cluster search track comm gpu peers docs browser
 
@@ -30,8 +32,8 @@ help:
 	@echo "make test-all  every test, with all extras installed, at most 45 minutes on 2 cores"
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make dist      a wheel in dist/"
-	@echo "make bench     the benchmarks that take minutes; BENCH=\"NAME ...\" or BENCH=\"--tier nightly\" for others"
-	@echo "make results   docs/results.md from benchmarks/results/, and the figures that README and docs quote"
+	@echo "make bench     the benchmarks of a tier, minutes by default: make bench BENCH=\"--tier nightly\""
+	@echo "make results   docs/results.md and the figures in README and docs, from benchmarks/results/; refuses false ones"
 	@echo "make docs      the documentation, in build/docs/"
 
 demo: .venv/ready
@@ -58,7 +60,7 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/run.py $(BENCH)
 
 results: .venv/ready
-	.venv/bin/python benchmarks/make_results.py
+	.venv/bin/python benchmarks/make_results.py $(if $(UPDATE),--update)
 
 docs: .venv/docs
 	.venv/bin/python -m sphinx -q -W -n -b html docs build/docs
