@@ -13,6 +13,7 @@ from paretorch.evidence.front import Front, Point
 from paretorch.evidence.names import name_of, ordered
 from paretorch.evidence.quantities import cost_field
 from paretorch.evidence.records import RunRecord
+from paretorch.evidence.reference_words import reference_sentences
 from paretorch.evidence.verdict import difference_words, verdict
 from paretorch.evidence.words import Metric, listing, plural
 
@@ -96,7 +97,8 @@ def findings(workload: Workload) -> list[str]:
     ]
     if workload.folders and not workload.pairs():
         mains.append("No arm has the same name in two folders, so the fronts can be compared and single arms cannot.")
-    return [*mains, *_joint_front(workload)]
+    arms = [arm for found in workload.folders.values() for arm in found]
+    return [*mains, *_joint_front(workload), *reference_sentences(arms, None)[:1]]
 
 
 def between_folders(workload: Workload) -> list[str]:

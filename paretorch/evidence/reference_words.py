@@ -28,7 +28,7 @@ def reference_sentences(arms: Sequence[Arm], baseline: Arm | None) -> list[str]:
         return []
     metric = arms[0].metric
     named = listing([f"{name} {metric.value(value)}" for name, value in references.items()])
-    sentences = [f"On the same test data, without any model of this sweep: {named} ({metric.direction})."]
+    sentences = [f"On the same test data, without any of these models: {named} ({metric.direction})."]
     dense = None if baseline is None else baseline.quality
     for name, value in references.items():
         if baseline is not None and dense is not None:

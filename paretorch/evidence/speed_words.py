@@ -13,6 +13,8 @@ from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import RESOLUTION, MeasuredSpeed, best_dense_speeds, cost_field, measured_speeds
 from paretorch.evidence.words import listing, percent, plural, ratio
 
+NAMED = 4  # arms that a sentence names one by one
+
 
 def speed_sentences(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]:
     """One sentence per batch size; one that says nothing was measured when nothing was."""
@@ -55,7 +57,13 @@ def _sentence(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]], best: Sequ
     within = f"1 ± {percent(RESOLUTION)}"
     parts = [f"At batch size {batch} the measured speed-up over the dense model (dense time / this time) is"]
     parts[0] += f" {_span(speeds)}"
-    if changed:
+    if len(changed) > NAMED:
+        top = max((speed.interval.mean, i) for i, (_, speed) in enumerate(found) if speed.changed)[1]
+        parts.append(
+            f"the interval lies outside {within} for {len(changed)} of {plural(len(found), 'arm')}; the largest ratio, "
+            f"of {found[top][0].label}, is {ratio(found[top][1].interval)}"
+        )
+    elif changed:
         parts.append(f"the interval lies outside {within} for {listing(changed)}")
     elif any(speed.interval.low is None for speed in speeds):
         parts.append("some of these ratios come without an interval, so no change can be claimed")

@@ -48,12 +48,14 @@ class Metric:
 
     def number(self, value: float) -> str:
         """As `value`, without the unit."""
-        return f"{value * self.factor:.{_DIGITS}f}" if self.is_fraction else plain(value)
+        return f"{value * self.factor:.{_DIGITS}f}" if self.is_fraction else plain(value, zeros=True)
 
     def half(self, interval: Interval) -> str:
         """'0.4', half the width of an interval; it must have one."""
         assert interval.half_width is not None
-        return self.number(interval.half_width) if self.is_fraction else plain(interval.half_width, digits=2)
+        return (
+            self.number(interval.half_width) if self.is_fraction else plain(interval.half_width, digits=2, zeros=True)
+        )
 
     def mean(self, interval: Interval) -> str:
         """'91.3 % (± 0.4, 3 seeds, low-n)'."""
@@ -104,9 +106,16 @@ def minus(text: str) -> str:
     return text
 
 
-def plain(value: float, *, digits: int = 4) -> str:
-    """A number of any size with so many significant digits: '0.01234', '4.213', '12 346', '1.2e-05'."""
-    return grouped(value) if abs(value) >= 10 ** max(digits, 4) else f"{value:.{digits}g}"
+def plain(value: float, *, digits: int = 4, zeros: bool = False) -> str:
+    """A number of any size with so many significant digits: '0.01234', '4.213', '12 346', '1.2e-05'.
+
+    With `zeros`, trailing zeros stay, '4.200', so that the numbers of a column can be compared by eye.
+    """
+    if abs(value) >= 10**4:
+        return grouped(value)
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:.0f}"
+    return f"{value:{'#' if zeros else ''}.{digits}g}".removesuffix(".")
 
 
 def percent(fraction: float) -> str:

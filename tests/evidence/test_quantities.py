@@ -4,6 +4,7 @@ import pytest
 
 from paretorch.evidence.arms import arms_of
 from paretorch.evidence.quantities import (
+    best_dense_speeds,
     measured_speeds,
     pruning_field,
     sparsity,
@@ -11,6 +12,7 @@ from paretorch.evidence.quantities import (
     training_epochs,
     training_seconds,
 )
+from paretorch.evidence.speed_words import speed_sentences
 
 IMP = {"method": "IMP", "sparsity": 0.9}
 
@@ -107,3 +109,32 @@ def test_dense_timing_of_another_seed_is_not_used(record):
     pruned = record(arm="a", group=IMP, seed=0, quality=0.9, cost=latency(0.003))
     baseline, arm = arms_of([dense, pruned])
     assert measured_speeds(arm, baseline) == []
+
+
+def test_ratios_to_the_best_dense_path_are_read_beside_those_to_eager(sweep):
+    runs = sweep(speed=2.0)
+    for run in runs:
+        for line in run.phases:
+            for ratio in line.get("speedups", []):
+                slower = {name: ratio[name] / 2 for name in ("value", "low", "high")}
+                ratio["best_dense"] = {k: v for k, v in ratio.items() if k != "batch"} | slower | {"path": "onednn"}
+    arms = arms_of(runs)
+    (eager,) = measured_speeds(arms[-1], arms[0])
+    (best,) = best_dense_speeds(arms[-1])
+    assert (eager.path, best.path, best.batch, best.seeds) == ("eager", "onednn", 1, 3)
+    assert best.interval.mean == pytest.approx(eager.interval.mean / 2)
+    assert eager.changed
+    assert not best.changed
+    (sentence,) = speed_sentences(arms[1:], arms[0])
+    assert "over the best dense fp32 path of this machine (onednn) it is between 1.000 and 1.000 over" in sentence
+    assert best_dense_speeds(arms_of(sweep())[-1]) == []
+
+
+def test_many_changed_times_are_counted_and_the_largest_is_named(record, speedups):
+    def arm(i):
+        return record(arm=f"a{i}", group={"i": i}, seed=0, quality=0.5, phases=[speedups(2.0 + i)])
+
+    (sentence,) = speed_sentences(arms_of([arm(i) for i in range(5)]), None)
+    assert "for 5 of 5 arms; the largest ratio, of a4, is 6.000 (5.990 to 6.010)" in sentence
+    (sentence,) = speed_sentences(arms_of([arm(0)]), None)
+    assert "lies outside 1 ± 2 % for a0: 2.000 (1.990 to 2.010)" in sentence

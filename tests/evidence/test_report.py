@@ -338,7 +338,7 @@ def test_columns_and_figures_that_no_run_fills_are_left_out_and_named(record, tm
     assert page.figures() == {}
     assert page.tables["table-cost"] == [["arm"], ["a"]]
     assert page.tables["table-quality"] == [["arm", "runs"], ["a", "2, low-n"]]
-    assert "Not recorded in any run: parameters; non-zero parameters; stored bytes; MACs, dense (theoretical)" in text
+    assert "Not recorded: parameters; non-zero parameters; stored bytes; MACs, dense (theoretical)" in text
     assert "recorded no environment" in text
 
 

@@ -107,7 +107,7 @@ def test_arms_of_different_seeds_are_not_compared(record):
 def test_lower_is_better_metrics_are_not_percentages_and_say_which_way_is_better(record):
     sentences = pair(record, [4.1, 4.2, 4.0], [5.1, 5.2, 5.1], metric="perplexity", higher_is_better=False)
     sentence = only(sentences, "^At 90 %")
-    assert "reaches 4.1 (± 0.25," in sentence
+    assert "reaches 4.100 (± 0.25," in sentence
     assert "1.03 lower (better) than IMP with FT" in sentence
     assert "% interval −1.18 to −0.89" in sentence
 

@@ -15,7 +15,7 @@ from paretorch.evidence.report.series import dashes_of, marks_of, series
 from paretorch.evidence.report.style import marks
 from paretorch.evidence.words import Metric
 
-STEPS = "optimizer step, counted over all phases"
+STEPS = "optimizer step, all phases"
 _MARKS_PER_LINE = 6
 
 
@@ -42,7 +42,7 @@ def arm_curves(arms: Sequence[Arm]) -> dict[str, Any] | None:
                         figure.add_scatter(x=x, y=y, row=row, col=1, showlegend=legend, hovertemplate=hover, **shared)
                         legend = False
     figure.update_xaxes(title=STEPS, row=2, col=1)
-    figure.update_yaxes(title=f"validation {html.escape(metric.axis)}", row=1, col=1, **bounds(metric))
+    figure.update_yaxes(title=html.escape(metric.axis), row=1, col=1, **bounds(metric))
     figure.update_yaxes(title="learning rate", row=2, col=1)
     return finished(figure, height=500)
 
@@ -52,7 +52,7 @@ def run_curves(run: RunRecord) -> dict[str, Any] | None:
     if not run.curves:
         return None
     metric = Metric(run.metric, higher_is_better=run.higher_is_better)
-    titles = {f"validation {metric.axis}": metric.factor, "training loss": 1.0, "learning rate": 1.0}
+    titles = {metric.axis: metric.factor, "training loss": 1.0, "learning rate": 1.0}
     names = ("validation", "train_loss", "lr")
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05)
     for index, (phase, part) in enumerate(phases_of(run).items()):

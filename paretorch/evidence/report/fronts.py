@@ -14,9 +14,9 @@ from paretorch.evidence.report.layout import bounds, finished
 from paretorch.evidence.report.series import marks_of, series
 from paretorch.evidence.report.style import DENSE_MARKS, MUTED, TEXT, Marks, short
 from paretorch.evidence.statistics import Interval
-from paretorch.evidence.words import grouped
 
 MAX_DECADE = 12  # a terabyte, or a trillion parameters
+CROWDED = 300.0  # ratio of costs from which ticks at 1, 2 and 5 would touch
 APART = 0.014  # of the axis, between series of equal cost
 REFERENCE_DASHES = ("longdashdot", "dashdot", "longdash")
 REACH = 1.0  # references further from the points than this multiple of their span are named, not drawn
@@ -161,15 +161,23 @@ def _ends(axis: Axis) -> list[float]:
 
 
 def _scale(axis: Axis, costs: Sequence[Interval]) -> dict[str, Any]:
-    """Axis settings: labelled 1-2-5 ticks on a logarithm, zero for totals, at least 0.9 to 1.1 for time ratios."""
+    """Axis settings: 1-2-5 or decimal ticks on a logarithm, zero for totals, at least 0.9 to 1.1 for time ratios."""
     if axis.log:
-        decades = range(math.floor(math.log10(max(1.0, min(c.mean for c in costs)))), 1 + MAX_DECADE)
-        values = [digit * 10**decade for decade in decades for digit in (1, 2, 5)]
-        return {"type": "log", "tickvals": values, "ticktext": [grouped(value) for value in values]}
+        low, high = max(1.0, min(c.mean for c in costs)), max(c.mean for c in costs)
+        decades = range(math.floor(math.log10(low)), 1 + MAX_DECADE)
+        digits = (1, 2, 5) if high / low < CROWDED else (1,)
+        values = [digit * 10**decade for decade in decades for digit in digits]
+        return {"type": "log", "tickvals": values, "ticktext": [_tick(value) for value in values], "tickangle": 0}
     if axis.key.startswith("latency"):
         ends = [end for c in costs for end in (c.low, c.mean, c.high) if end is not None]
         return {"range": [min(0.9, 0.98 * min(ends)), max(1.1, 1.02 * max(ends))]}
     return {"rangemode": "tozero"}
+
+
+def _tick(value: int) -> str:
+    """'500', '2k', '50M', '1G', '10T': short enough for a narrow screen."""
+    group = min((len(str(value)) - 1) // 3, 4)
+    return f"{value // 1000**group}{('', 'k', 'M', 'G', 'T')[group]}"
 
 
 def _bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ def _tiles(arm: Arm) -> list[tuple[str, str]]:
         *([] if level is None else [("sparsity", percent(round(level, 4)))]),
         *[(name, grouped(value)) for name, value in counts.items() if value is not None],
         *([] if epochs is None else [("training, all phases", plural(round(epochs, 2), "epoch"))]),
-        *([] if seconds is None else [("training time", f"{plain(seconds)} s")]),
+        *([] if seconds is None else [("training time", f"{plain(seconds, digits=3)} s")]),
     ]
 
 
@@ -103,4 +103,6 @@ def _recipe(run: RunRecord) -> list[tuple[str, str]]:
 def _factor(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return percent(value) if name == "sparsity" and isinstance(value, int | float) else str(value)
+    if isinstance(value, int | float):
+        return percent(value) if name == "sparsity" else f"{value:g}"
+    return str(value)

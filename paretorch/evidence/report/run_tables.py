@@ -37,7 +37,11 @@ def quality_table(run: RunRecord, metric: Metric) -> Table:
     }
     unit = " (points)" if metric.is_fraction else ""
     rows = [
-        [name, UNKNOWN if value is None else metric.number(value), _gap(value, run.quality, metric)]
+        [
+            name,
+            UNKNOWN if value is None else metric.number(value),
+            UNKNOWN if name == "test" else _gap(value, run.quality, metric),
+        ]
         for name, value in values.items()
     ]
     return Table(
@@ -68,7 +72,8 @@ def phase_table(run: RunRecord, metric: Metric) -> Table | None:
         ]
         for line in lines
     ]
-    sums = {name: sum(line[name] for line in lines if isinstance(line.get(name), int | float)) for name in _SUMS}
+    found = {name: [line[name] for line in lines if isinstance(line.get(name), int | float)] for name in _SUMS}
+    sums = {name: sum(values) for name, values in found.items() if values}
     totals = [_number(sums, name, whole=name == "steps") for name in _SUMS]
     rows.append(["all phases", *totals, *[UNKNOWN] * 8])
     table = Table(
@@ -172,7 +177,7 @@ def _quiet(entry: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _gap(value: float | None, test: float | None, metric: Metric) -> str:
-    if value is None or test is None or value is test:
+    if value is None or test is None:
         return UNKNOWN
     gap = (value - test) * metric.factor
     return minus(f"{gap:+.1f}" if metric.is_fraction else f"{gap:+.3g}")

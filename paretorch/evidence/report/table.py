@@ -39,7 +39,7 @@ def without_empty_columns(table: Table) -> Table:
     kept = [i for i in range(len(table.head)) if i not in empty]
     return replace(
         table,
-        caption=f"{table.caption} Not recorded in any run: {'; '.join(table.head[i] for i in empty)}.",
+        caption=f"{table.caption} Not recorded: {'; '.join(table.head[i] for i in empty)}.",
         head=[table.head[i] for i in kept],
         rows=[[row[i] for i in kept] for row in table.rows],
     )
