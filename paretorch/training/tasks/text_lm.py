@@ -33,7 +33,7 @@ class TextLM(LanguageTask):
     """Language modelling with byte-pair tokens; the metrics are `bits_per_byte` and `nll` per token.
 
     An epoch is as many training windows as the training tokens fill side by side; each begins at a random offset
-    (`windows.py`). Evaluation predicts every token but the first once.
+    (`windows.py`). Evaluation predicts every token but the first once. Windows run across the ends of documents.
 
     Args:
         data: the data folder.
