@@ -115,12 +115,11 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs, or folders with a record.json.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
-    """Write one HTML page about finished runs: findings, front, curves, every figure with its uncertainty."""
-    from paretorch.evidence.records import load_records
+    """Write one HTML page about a run, a sweep, or several side by side: findings, fronts, curves, every figure."""
     from paretorch.evidence.report import write_report
+    from paretorch.evidence.sources import load_sources
 
-    records = load_records(runs)
-    path = write_report(records, out, title=f"{records[0].workload}: pruning report", command=_command())
+    path = write_report(load_sources(runs), out, command=_command())
     typer.echo(f"Report: {path}")
 
 

@@ -144,12 +144,24 @@ def test_a_report_of_chosen_runs_can_be_written_later(finished: tuple) -> None:
     refused(paretorch("report", "nowhere", cwd=folder), "nowhere")
 
 
-def test_runs_of_two_tasks_are_not_put_into_one_report(finished: tuple, tmp_path: Path) -> None:
+def test_runs_of_two_tasks_stand_side_by_side_in_one_report(finished: tuple, tmp_path: Path) -> None:
     folder, _ = finished
     text = TINY.replace('"digits"', '"regression"').replace("seeds = [0, 1]", "seeds = [0]").split("[[arm]]")[0]
     (tmp_path / "other.toml").write_text(text)
     assert paretorch("run", "other.toml", "--out", "out", cwd=tmp_path).exit_code == 0
-    refused(paretorch("report", str(folder / "out"), "out", cwd=tmp_path), "digits", "regression")
+    result = paretorch("report", str(folder / "out"), "out", cwd=tmp_path)
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "digits" in page
+    assert "regression" in page
+    refused(paretorch("report", "out", "out/runs/dense-s0", str(folder / "nowhere"), cwd=tmp_path), "nowhere")
+
+
+def test_one_run_gets_a_page_of_its_own(finished: tuple, tmp_path: Path) -> None:
+    folder, _ = finished
+    result = paretorch("report", str(folder / "out" / "runs" / "dense-s0"), cwd=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "dense-s0" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
