@@ -224,6 +224,17 @@ def test_without_colours_symbols_and_dashes_tell_every_series_apart(visit, files
     assert len(set(pairs)) == DISTINCT == 72
 
 
+def test_a_figure_can_be_saved_as_an_image_without_the_network(visit, files, tmp_path):
+    seen = visit(files["run"])
+    seen.page.locator("#plot-curves").hover()
+    with seen.page.expect_download() as download:
+        seen.page.locator("#plot-curves .modebar-btn[data-title='Save as an image']").click()
+    assert download.value.suggested_filename == "curves.png"
+    download.value.save_as(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert seen.complaints == []
+
+
 def test_paper_is_light_and_unfolded(visit, files):
     seen = visit(files["sweep"], scheme="dark")
     seen.settle(paper=PAGE_DARK["card"])
