@@ -10,7 +10,7 @@ equal to itself after a round trip.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -188,32 +188,6 @@ def load_record(path: str | Path) -> RunRecord:
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
         raise ArtefactError(f"{path} is not readable as JSON ({error}); it is foreign or damaged") from error
     return RunRecord.from_dict(data, source=str(path))
-
-
-def load_records(paths: Iterable[str | Path]) -> list[RunRecord]:
-    """Read many records, in a stable order.
-
-    Args:
-        paths: record files, run directories, or directories that hold run directories at any depth.
-
-    Raises:
-        InputError: a path holds no record, or two files hold the same run.
-        ArtefactError: a file is not a record.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        found = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-        if not found:
-            raise InputError(f"no {FILE_NAME} under {path}; has the run finished?")
-        files += found
-    records: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
-    for file in dict.fromkeys(f.resolve() for f in files):
-        record = load_record(file)
-        identity = record.recipe_hash, record.run_id  # sweeps of other recipes use the same names
-        if identity in records:
-            raise InputError(f"{file} and {records[identity][0]} hold the same run {record.run_id!r}; leave one out")
-        records[identity] = (file, record)
-    return [record for _, record in records.values()]
 
 
 def _type_problem(name: str, value: Any) -> str | None:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from paretorch.errors import ArtefactError, InputError
-from paretorch.evidence.records import RunRecord, load_record, load_records, save_record
+from paretorch.evidence.records import RunRecord, load_record, save_record
 
 
 def record(**changes):
@@ -135,26 +135,11 @@ def test_files_written_before_a_field_was_added_still_load():
     assert loaded.quality == 0.1 + 0.2
 
 
-def test_run_directories_are_searched_at_any_depth_and_in_order(tmp_path):
-    for index, name in enumerate(["b", "a", "deep/er"]):
-        (tmp_path / name).mkdir(parents=True)
-        save_record(record(run_id=name, seed=index), tmp_path / name / "record.json")
-    assert [r.run_id for r in load_records([tmp_path])] == ["a", "b", "deep/er"]
-    assert [r.run_id for r in load_records([tmp_path / "b", tmp_path / "a" / "record.json"])] == ["b", "a"]
-    assert [r.run_id for r in load_records([tmp_path / "b", tmp_path / "b"])] == ["b"]
-    assert load_record(tmp_path / "b").run_id == "b"
-
-
-def test_missing_records_and_copies_of_a_run_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no record\.json under .*has the run finished"):
-        load_records([tmp_path])
+def test_a_record_is_found_by_its_run_directory_and_a_missing_one_is_refused(tmp_path):
+    save_record(record(), tmp_path / "record.json")
+    assert load_record(tmp_path).run_id == load_record(tmp_path / "record.json").run_id == "imp-s0"
     with pytest.raises(InputError, match=r"no run record at .*nowhere"):
-        load_records([tmp_path / "nowhere"])
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        save_record(record(), tmp_path / name / "record.json")
-    with pytest.raises(InputError, match="the same run 'imp-s0'"):
-        load_records([tmp_path])
+        load_record(tmp_path / "nowhere")
 
 
 def test_only_the_dense_method_is_the_baseline():

@@ -66,3 +66,10 @@ def test_one_folder_cannot_hold_a_run_twice(write, tmp_path):
 def test_folders_without_a_record_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no record\.json under .*has the run finished"):
         load_sources([tmp_path])
+    with pytest.raises(InputError, match=r"no run record at .*nowhere"):
+        load_sources([tmp_path / "nowhere"])
+
+
+def test_runs_are_found_at_any_depth(write, tmp_path):
+    write("deep/er/runs/a-s0")
+    assert list(load_sources([tmp_path])) == ["er"]
