@@ -38,6 +38,8 @@ class TaskFacts(SphinxDirective):
             f"- **Options** (`[task_options]` of a recipe): {{py:obj}}`{factory} <{module}.{factory}>`",
             f"- **Recipes that ship**: {names}",
         ]
+        if models := getattr(sys.modules[module], "MODELS", None):
+            lines.insert(0, f"- **Models**: {', '.join(f'`{model}`' for model in models)}")
         if "data" not in signature(getattr(sys.modules[module], factory)).parameters:
             lines.append("- **Data**: none is needed")
         if remedy is not None:
