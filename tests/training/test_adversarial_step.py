@@ -37,7 +37,7 @@ class Kill(Method):
     name = "kill"
 
     def __init__(self, at: int | None = None) -> None:
-        self.at, self.updates = at, 0
+        self.at = at
 
     def before_update(self, run: Run) -> None:
         if run.step == self.at:
@@ -113,10 +113,7 @@ def test_a_step_that_is_interrupted_between_the_turns_is_finished_and_resumes_bi
 def pruned(folder: Path, *, kill_at: int | None = None) -> IMPResult:
     """Dense training, then two cycles of pruning and retraining, each in a directory of its own."""
     task = TinyGAN()
-    if kill_at is not None:
-        task.methods = lambda: (*TinyGAN().methods(), KillInRetraining(kill_at))  # type: ignore[method-assign]
-    else:
-        task.methods = lambda: (*TinyGAN().methods(), KillInRetraining(None))  # type: ignore[method-assign]
+    task.methods = lambda: (*TinyGAN().methods(), KillInRetraining(kill_at))  # type: ignore[method-assign]
     with RunDirectory(folder / "dense", recipe="", resume=True) as home:
         trainer = Trainer(task, ADAM, seed=2, directory=home)
         dense = train_dense(trainer, Linear(num_steps=DENSE_STEPS, peak=2e-3))
