@@ -244,6 +244,8 @@ def test_paper_is_light_and_unfolded(visit, files):
     assert background == "rgb({}, {}, {})".format(*bytes.fromhex(PAGE_LIGHT["page"][1:]))
     seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert seen.page.locator("#table-runs").is_visible()
+    seen.page.set_viewport_size({"width": 700, "height": 1000})  # about the width of a sheet
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 700
     seen.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert seen.page.locator("details[open]").count() == 0
     assert seen.page.pdf().startswith(b"%PDF")
