@@ -211,7 +211,9 @@ class IMP:
         if directory is not None and (entry := directory.finished("calibrate")) is not None:
             return int(entry["steps"])
         rehearsal = Trainer(trainer.task, trainer.settings, seed=trainer.seed)
-        rehearsed = rehearsal.fit(copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS)
+        rehearsed = rehearsal.fit(
+            copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
+        )
         seconds_per_step = rehearsed.seconds / CALIBRATION_STEPS
         steps = round(self.minutes * 60 / seconds_per_step)
         if directory is not None:

@@ -52,8 +52,8 @@ def task_file() -> str:
 
 
 def run(arguments: list[str], folder: Path) -> str:
-    """What the command prints; `my_project` is found in the folder, as if it were installed."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONWARNINGS": "error:::paretorch"}
+    """What the command prints."""
+    environment = {**os.environ, "PYTHONWARNINGS": "error:::paretorch"}
     done = subprocess.run(
         arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
@@ -78,8 +78,8 @@ def test_a_newcomer_gets_from_readme_to_a_report_and_models_that_another_process
 
     (my_project / "my_task.py").write_text(task_file(), encoding="utf-8")
     (my_project / "mine.toml").write_text(blocks("toml")[0], encoding="utf-8")
-    command = [sys.executable, "-c", "from paretorch.cli import main; main()", "run", "mine.toml"]
-    printed = run([*command, "--task", "my_task.py:make", "--quiet"], my_project)
+    paretorch = str(Path(sys.executable).with_name("paretorch"))
+    printed = run([paretorch, "run", "mine.toml", "--task", "my_task.py:make", "--quiet"], my_project)
     verdict = printed.strip().splitlines()[-1]
     assert verdict.startswith("On supervised, ")
     page = (my_project / "runs" / "mine" / "report.html").read_text(encoding="utf-8")

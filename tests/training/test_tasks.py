@@ -1,5 +1,6 @@
 """The tasks that ship without data, and finding tasks by name."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,19 @@ def test_unknown_option_names_the_nearest_one(mine: Path) -> None:
 
 def test_data_folder_is_not_passed_to_a_factory_without_a_parameter_for_it(tmp_path: Path) -> None:
     assert make_task("digits", data=tmp_path).name == "digits"
+
+
+def test_modules_beside_a_task_file_are_found_after_those_that_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "beside_the_task.py").write_text("SIZE = 3\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError('shadows the installed one')\n")
+    (tmp_path / "own.py").write_text(
+        "import json\n"
+        "from beside_the_task import SIZE\n"
+        "from paretorch.training.tasks.regression import regression\n"
+        "def make():\n"
+        "    return regression(inputs=SIZE)\n"
+    )
+    assert make_task(f"{tmp_path / 'own.py'}:make").example_inputs()[0].shape == (1, 3)

@@ -63,6 +63,9 @@ def _module(location: str) -> ModuleType:
     path = Path(location)
     if not path.is_file():
         raise InputError(f"there is no task file {path}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # modules beside the file are found, after those that are installed
+        sys.path.append(folder)
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # two files of one name are two modules
     spec = importlib.util.spec_from_file_location(f"{TASK_FILE_PREFIX}{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
