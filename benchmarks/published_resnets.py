@@ -28,7 +28,7 @@ from paretorch.methods.schedules import DenseSchedule, MultiStep
 from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.training.published import load_published
 from paretorch.training.settings import OptimizerSpec, TrainSettings
-from paretorch.training.tasks.cifar10 import CIFAR10
+from paretorch.training.tasks.images.cifar10 import CIFAR10
 from paretorch.training.trainer import Trainer
 
 BENCHMARK = {

@@ -21,7 +21,7 @@ from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
-from paretorch.training.tasks.fashion_mnist import FashionMNIST
+from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 from paretorch.training.trainer import Trainer
 
 BENCHMARK = {

@@ -7,7 +7,7 @@ import torch
 
 from paretorch.artefacts.model import load_model
 from paretorch.recipes import load_recipe
-from paretorch.training.tasks.char_lm import CharLM
+from paretorch.training.tasks.text.char_lm import CharLM
 
 SMALL = {"context": 16, "width": 32, "depth": 1, "heads": 2}
 TEXT = "".join(f"Line {number}: the quick brown fox jumps {number % 9} times.\n" for number in range(700))

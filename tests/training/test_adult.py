@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.adult import Adult
-from paretorch.training.tasks.adult_table import COLUMNS, read_adult
 from paretorch.training.tasks.references import logistic_regression
 from paretorch.training.tasks.registry import make_task
-from paretorch.training.tasks.table_encoding import TableEncoding
+from paretorch.training.tasks.tabular.adult import Adult
+from paretorch.training.tasks.tabular.adult_table import COLUMNS, read_adult
+from paretorch.training.tasks.tabular.table_encoding import TableEncoding
 
 
 def row(number: int) -> list[str]:

@@ -23,7 +23,7 @@ from paretorch.training.models.dcgan import Discriminator, Generator
 from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import generator, seed_global, stream_seed
 from paretorch.training.settings import OptimizerSpec
-from paretorch.training.tasks.adversarial_step import AdversarialStep
+from paretorch.training.tasks.generative.adversarial_step import AdversarialStep
 from paretorch.training.trainer import Trainer
 from tests.training.problems import linear_task, plain
 from tests.training.tiny_gan import ADAM, LATENT, SIZE, WIDTH, TinyGAN

@@ -13,8 +13,8 @@ from paretorch.errors import InputError
 from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.published import load_published, locate_published
 from paretorch.training.published.channel_sparse import build, unread_channels
-from paretorch.training.tasks.cifar10 import scaled
-from paretorch.training.tasks.cifar10_files import read_test
+from paretorch.training.tasks.images.cifar10 import scaled
+from paretorch.training.tasks.images.cifar10_files import read_test
 
 NAME = "resnet20-channel-sparse"
 # block: (channels that nobody reads, inputs of conv1, channels of the block)

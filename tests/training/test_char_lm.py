@@ -8,9 +8,9 @@ import torch
 
 from paretorch.errors import InputError
 from paretorch.training.settings import OptimizerSpec, TrainSettings
-from paretorch.training.tasks.char_lm import CharLM
 from paretorch.training.tasks.registry import make_task
-from paretorch.training.tasks.windows import IGNORED
+from paretorch.training.tasks.text.char_lm import CharLM
+from paretorch.training.tasks.text.windows import IGNORED
 from paretorch.training.trainer import Trainer
 
 TEXT = "".join(f"Line {number}: the quick brown fox, naïve.\n" for number in range(60))

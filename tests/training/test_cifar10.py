@@ -13,8 +13,15 @@ from PIL import Image
 from paretorch.errors import InputError
 from paretorch.training.data import Examples
 from paretorch.training.supervised import constructor_of
-from paretorch.training.tasks.cifar10 import CIFAR10, MODELS, NORMALISATIONS, PADDING, cropped_and_flipped, scaled
-from paretorch.training.tasks.cifar10_files import BINARY_TRAIN, read_test, read_train
+from paretorch.training.tasks.images.cifar10 import (
+    CIFAR10,
+    MODELS,
+    NORMALISATIONS,
+    PADDING,
+    cropped_and_flipped,
+    scaled,
+)
+from paretorch.training.tasks.images.cifar10_files import BINARY_TRAIN, read_test, read_train
 
 
 def noise(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.diffusion_process import add_noise, cosine_signal, ddim, linear_signal, sampling_times
+from paretorch.training.tasks.generative.diffusion_process import (
+    add_noise,
+    cosine_signal,
+    ddim,
+    linear_signal,
+    sampling_times,
+)
 
 
 def test_the_cosine_schedule_is_the_published_formula() -> None:

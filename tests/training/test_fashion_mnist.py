@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.fashion_mnist import MEAN, STD, FashionMNIST
+from paretorch.training.tasks.images.fashion_mnist import MEAN, STD, FashionMNIST
 
 IMAGES = {"train": 50, "t10k": 12}
 

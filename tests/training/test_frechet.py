@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.frechet import frechet_distance, moments
+from paretorch.training.tasks.generative.frechet import frechet_distance, moments
 
 
 def random_moments(size: int, *, seed: int, rank: int | None = None) -> tuple[Tensor, Tensor]:

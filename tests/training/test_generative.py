@@ -20,10 +20,10 @@ from paretorch.training.evaluate import evaluate
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100
 from paretorch.training.settings import OptimizerSpec, TrainSettings
-from paretorch.training.tasks import judge
-from paretorch.training.tasks.fashion_mnist import MEAN, STD, FashionMNIST
-from paretorch.training.tasks.generated_images import GeneratedImages
-from paretorch.training.tasks.generative import generative
+from paretorch.training.tasks.generative import judge
+from paretorch.training.tasks.generative.generated_images import GeneratedImages
+from paretorch.training.tasks.generative.generative import generative
+from paretorch.training.tasks.images.fashion_mnist import MEAN, STD, FashionMNIST
 from paretorch.training.trainer import Trainer
 from tests.training.test_fashion_mnist import idx
 

@@ -12,11 +12,11 @@ from paretorch.training.evaluate import evaluate
 from paretorch.training.models.gpt import GPT
 from paretorch.training.models.llama import Llama
 from paretorch.training.seeding import generator
-from paretorch.training.tasks import language
-from paretorch.training.tasks.decoder import Decoder, as_decoder
-from paretorch.training.tasks.language import LanguageTask
-from paretorch.training.tasks.ngram import ngram_nll
-from paretorch.training.tasks.windows import IGNORED, Stream, TrainingWindows, cut, evaluation_windows
+from paretorch.training.tasks.text import language
+from paretorch.training.tasks.text.decoder import Decoder, as_decoder
+from paretorch.training.tasks.text.language import LanguageTask
+from paretorch.training.tasks.text.ngram import ngram_nll
+from paretorch.training.tasks.text.windows import IGNORED, Stream, TrainingWindows, cut, evaluation_windows
 
 TINY = Decoder(context=5, width=8, depth=1, heads=2)
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretorch.training.tasks.ngram import ngram_nll
+from paretorch.training.tasks.text.ngram import ngram_nll
 
 
 def nll(train: Sequence[int], test: Sequence[int], *, vocab_size: int, order: int) -> list[float]:

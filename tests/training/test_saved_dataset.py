@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.fashion_mnist import FashionMNIST
+from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder, hub_command
 from paretorch.training.tasks.saved_dataset import column, images_and_labels, saved_splits, split_named

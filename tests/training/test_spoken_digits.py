@@ -13,9 +13,9 @@ from paretorch.errors import InputError
 from paretorch.training.models.audio_cnn import AudioCNN
 from paretorch.training.tasks.references import majority_class
 from paretorch.training.tasks.registry import make_task
-from paretorch.training.tasks.spectrogram import BINS, HOP, WINDOW, log_spectrogram, num_samples
-from paretorch.training.tasks.spoken_digits import FRAMES, REMEDY, SAMPLES, SpokenDigits
-from paretorch.training.tasks.spoken_recordings import read_recordings
+from paretorch.training.tasks.speech.spectrogram import BINS, HOP, WINDOW, log_spectrogram, num_samples
+from paretorch.training.tasks.speech.spoken_digits import FRAMES, REMEDY, SAMPLES, SpokenDigits
+from paretorch.training.tasks.speech.spoken_recordings import read_recordings
 
 SPEAKERS, TAKES, DIGITS = ("ann", "bob"), (0, 4, 5, 9, 10, 11), (0, 7)
 

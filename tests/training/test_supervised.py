@@ -223,7 +223,7 @@ def test_evaluation_builds_no_graph_and_counts_tokens_not_batches() -> None:
 def test_metrics_without_the_declared_one_are_refused() -> None:
     task = normed_task()
     task.metric = "f1"
-    with pytest.raises(InputError, match=r"declares metric 'f1', but metrics\(\) returned \['accuracy'\]"):
+    with pytest.raises(InputError, match=r"declares metric 'f1', but its metrics are \['accuracy'\]"):
         evaluate(task, Normed(), task.eval_set())
 
 

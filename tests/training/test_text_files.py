@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from paretorch.errors import InputError
-from paretorch.training.tasks import text_files
-from paretorch.training.tasks.text_files import documents
+from paretorch.training.tasks.text import text_files
+from paretorch.training.tasks.text.text_files import documents
 
 DOCUMENTS = [
     "First page.\nTwo lines.",

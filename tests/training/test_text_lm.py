@@ -11,10 +11,10 @@ import torch
 
 from paretorch.errors import InputError
 from paretorch.training.settings import OptimizerSpec, TrainSettings
-from paretorch.training.tasks import bpe, token_cache
-from paretorch.training.tasks.text_files import documents
-from paretorch.training.tasks.text_lm import TextLM
-from paretorch.training.tasks.windows import IGNORED
+from paretorch.training.tasks.text import bpe, token_cache
+from paretorch.training.tasks.text.text_files import documents
+from paretorch.training.tasks.text.text_lm import TextLM
+from paretorch.training.tasks.text.windows import IGNORED
 from paretorch.training.trainer import Trainer
 
 SMALL = {"context": 16, "width": 32, "depth": 1, "heads": 2}

@@ -12,7 +12,7 @@ from paretorch.training.data import ArrayExamples, Batch, Examples
 from paretorch.training.models.dcgan import Discriminator, Generator
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.task import Task
-from paretorch.training.tasks.adversarial_step import AdversarialStep, generator_loss
+from paretorch.training.tasks.generative.adversarial_step import AdversarialStep, generator_loss
 
 LATENT, WIDTH, SIZE = 8, 4, 12
 ADAM = TrainSettings(

@@ -13,8 +13,8 @@ from torch import nn
 
 from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.published import Published
-from paretorch.training.tasks.cifar10 import REMEDY, Normalisation, scaled
-from paretorch.training.tasks.cifar10_files import read_test
+from paretorch.training.tasks.images.cifar10 import REMEDY, Normalisation, scaled
+from paretorch.training.tasks.images.cifar10_files import read_test
 from paretorch.training.tasks.missing import data_folder
 
 SOURCE = "akamaster/pytorch_resnet_cifar10 at d5489e8995e8, converted to safetensors, BSD-2-Clause"

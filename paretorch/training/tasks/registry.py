@@ -16,15 +16,15 @@ from paretorch.training.supervised import TASK_FILE_PREFIX
 from paretorch.training.task import Task
 
 BUILT_IN = {
-    "adult": "paretorch.training.tasks.adult:Adult",
-    "char-lm": "paretorch.training.tasks.char_lm:CharLM",
-    "cifar10": "paretorch.training.tasks.cifar10:CIFAR10",
+    "adult": "paretorch.training.tasks.tabular.adult:Adult",
+    "char-lm": "paretorch.training.tasks.text.char_lm:CharLM",
+    "cifar10": "paretorch.training.tasks.images.cifar10:CIFAR10",
     "digits": "paretorch.training.tasks.digits:digits",
-    "fashion-mnist": "paretorch.training.tasks.fashion_mnist:FashionMNIST",
-    "generative": "paretorch.training.tasks.generative:generative",
+    "fashion-mnist": "paretorch.training.tasks.images.fashion_mnist:FashionMNIST",
+    "generative": "paretorch.training.tasks.generative.generative:generative",
     "regression": "paretorch.training.tasks.regression:regression",
-    "spoken-digits": "paretorch.training.tasks.spoken_digits:SpokenDigits",
-    "text-lm": "paretorch.training.tasks.text_lm:TextLM",
+    "spoken-digits": "paretorch.training.tasks.speech.spoken_digits:SpokenDigits",
+    "text-lm": "paretorch.training.tasks.text.text_lm:TextLM",
 }
 
 

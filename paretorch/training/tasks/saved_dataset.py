@@ -19,7 +19,7 @@ def saved_splits(folder: Path) -> Mapping[str, Any] | None:
     """The splits by name (`datasets.Dataset`), or None if `folder` was not written by `save_to_disk`.
 
     Raises:
-        InputError: if `datasets` is missing, the folder holds a single split, a split has no rows, or files are damaged.
+        InputError: for a missing `datasets`, a folder of a single split, a split without rows, or damaged files.
     """
     if not (folder / "dataset_dict.json").is_file():
         if (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file():

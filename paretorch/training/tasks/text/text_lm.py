@@ -13,12 +13,12 @@ from typing import Any
 
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples
-from paretorch.training.tasks.bpe import tokenizers_library
-from paretorch.training.tasks.decoder import Decoder, as_decoder
-from paretorch.training.tasks.language import LanguageTask
 from paretorch.training.tasks.missing import data_folder
-from paretorch.training.tasks.text_files import documents
-from paretorch.training.tasks.token_cache import TokenCache
+from paretorch.training.tasks.text.bpe import tokenizers_library
+from paretorch.training.tasks.text.decoder import Decoder, as_decoder
+from paretorch.training.tasks.text.language import LanguageTask
+from paretorch.training.tasks.text.text_files import documents
+from paretorch.training.tasks.text.token_cache import TokenCache
 
 REMEDY = (
     "put train.txt, valid.txt and test.txt (or .txt.xz) there, UTF-8, documents separated by a line with a form feed "

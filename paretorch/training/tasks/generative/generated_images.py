@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, Examples
 from paretorch.training.task import Task
-from paretorch.training.tasks.fashion_mnist import FashionMNIST
-from paretorch.training.tasks.frechet import Moments, frechet_distance
-from paretorch.training.tasks.judge import Judge
+from paretorch.training.tasks.generative.frechet import Moments, frechet_distance
+from paretorch.training.tasks.generative.judge import Judge
+from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 
 IMAGE_SHAPE = (1, 28, 28)
 SAMPLE_BATCH_SIZE = 250

@@ -18,11 +18,11 @@ from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples
 from paretorch.training.models.mlp import mlp
 from paretorch.training.supervised import SupervisedTask
-from paretorch.training.tasks.adult_table import COLUMNS, INCOMES, NUMERIC, read_adult
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder, hub_command
 from paretorch.training.tasks.references import logistic_regression, majority_class
-from paretorch.training.tasks.table_encoding import TableEncoding
+from paretorch.training.tasks.tabular.adult_table import COLUMNS, INCOMES, NUMERIC, read_adult
+from paretorch.training.tasks.tabular.table_encoding import TableEncoding
 
 REMEDY = (
     "download adult.data of https://archive.ics.uci.edu/dataset/2/adult into <data>/tabular_adult, or run "

@@ -22,8 +22,8 @@ from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder
 from paretorch.training.tasks.references import majority_class
-from paretorch.training.tasks.spectrogram import BINS, log_spectrogram, num_samples
-from paretorch.training.tasks.spoken_recordings import Recordings, read_recordings
+from paretorch.training.tasks.speech.spectrogram import BINS, log_spectrogram, num_samples
+from paretorch.training.tasks.speech.spoken_recordings import Recordings, read_recordings
 
 FRAMES = 64
 SAMPLES = num_samples(FRAMES)

@@ -12,8 +12,8 @@ from paretorch.errors import InputError
 from paretorch.methods.method import Method
 from paretorch.training.data import Batch
 from paretorch.training.models.dcgan import Discriminator, Generator
-from paretorch.training.tasks.adversarial_step import AdversarialStep, generator_loss
-from paretorch.training.tasks.generated_images import SAMPLE_BATCH_SIZE, GeneratedImages
+from paretorch.training.tasks.generative.adversarial_step import AdversarialStep, generator_loss
+from paretorch.training.tasks.generative.generated_images import SAMPLE_BATCH_SIZE, GeneratedImages
 
 
 class AdversarialImages(GeneratedImages):

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.adversarial import AdversarialImages
-from paretorch.training.tasks.diffusion import DiffusionImages
-from paretorch.training.tasks.generated_images import GeneratedImages
-from paretorch.training.tasks.judge import DEFAULT_CLASSIFIER
+from paretorch.training.tasks.generative.adversarial import AdversarialImages
+from paretorch.training.tasks.generative.diffusion import DiffusionImages
+from paretorch.training.tasks.generative.generated_images import GeneratedImages
+from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
 
 
 def generative(

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.decoder import Decoder, as_decoder
-from paretorch.training.tasks.language import LanguageTask
 from paretorch.training.tasks.missing import data_folder
-from paretorch.training.tasks.windows import Stream
+from paretorch.training.tasks.text.decoder import Decoder, as_decoder
+from paretorch.training.tasks.text.language import LanguageTask
+from paretorch.training.tasks.text.windows import Stream
 
 FOLDER, FILE = "text_tinyshakespeare", "input.txt"
 REMEDY = (

@@ -23,7 +23,7 @@ from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.models.vgg import VGG
 from paretorch.training.models.wide_resnet import WideResNet
 from paretorch.training.supervised import SupervisedTask
-from paretorch.training.tasks.cifar10_files import Pixels, read_test, read_train
+from paretorch.training.tasks.images.cifar10_files import Pixels, read_test, read_train
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder, hub_command
 

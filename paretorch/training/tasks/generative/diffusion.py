@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from paretorch.errors import InputError
 from paretorch.training.data import Batch
 from paretorch.training.models.unet import UNet
-from paretorch.training.tasks.diffusion_process import SIGNALS, add_noise, ddim, sampling_times
-from paretorch.training.tasks.generated_images import IMAGE_SHAPE, SAMPLE_BATCH_SIZE, GeneratedImages
+from paretorch.training.tasks.generative.diffusion_process import SIGNALS, add_noise, ddim, sampling_times
+from paretorch.training.tasks.generative.generated_images import IMAGE_SHAPE, SAMPLE_BATCH_SIZE, GeneratedImages
 
 NUM_TIMES = 1000
 

@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from paretorch.artefacts.files import write_bytes, write_text
 from paretorch.errors import InputError
-from paretorch.training.tasks.bpe import encode, load_bpe, train_bpe
-from paretorch.training.tasks.windows import Stream
+from paretorch.training.tasks.text.bpe import encode, load_bpe, train_bpe
+from paretorch.training.tasks.text.windows import Stream
 
 FORMAT = 1  # raised when the same documents would be tokenized in another way
 

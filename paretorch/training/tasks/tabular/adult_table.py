@@ -11,7 +11,7 @@ from typing import Any
 
 from paretorch.errors import InputError
 from paretorch.training.tasks.saved_dataset import column, saved_splits, split_named
-from paretorch.training.tasks.table_encoding import Row
+from paretorch.training.tasks.tabular.table_encoding import Row
 
 COLUMNS = (
     *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),

@@ -15,8 +15,8 @@ from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
 from paretorch.artefacts.model import load_model
 from paretorch.errors import InputError
 from paretorch.training.evaluate import evaluate
-from paretorch.training.tasks.fashion_mnist import MEAN, STD, FashionMNIST
-from paretorch.training.tasks.frechet import Moments, moments
+from paretorch.training.tasks.generative.frechet import Moments, moments
+from paretorch.training.tasks.images.fashion_mnist import MEAN, STD, FashionMNIST
 
 DEFAULT_CLASSIFIER = "runs/fashion-mnist-classifier/runs/dense-s0/model"
 LAST_LAYER = "output"

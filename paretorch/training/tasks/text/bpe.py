@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from paretorch.errors import InputError
-from paretorch.training.tasks.windows import Stream
+from paretorch.training.tasks.text.windows import Stream
 
 END = "<|endoftext|>"  # token 0, between documents
 SMALLEST = 257  # END and the 256 bytes

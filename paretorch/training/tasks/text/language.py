@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from paretorch.training.data import ArrayExamples, Batch
 from paretorch.training.task import Task
-from paretorch.training.tasks.decoder import Decoder
-from paretorch.training.tasks.ngram import ngram_nll
-from paretorch.training.tasks.windows import IGNORED, Stream, TrainingWindows, cut, evaluation_windows
+from paretorch.training.tasks.text.decoder import Decoder
+from paretorch.training.tasks.text.ngram import ngram_nll
+from paretorch.training.tasks.text.windows import IGNORED, Stream, TrainingWindows, cut, evaluation_windows
 
 MOST_LOGITS = 2**25  # computed at once during evaluation: 128 MiB in float32
 NGRAM_NAMES = ("unigram", "bigram", "trigram")

@@ -1,0 +1,1 @@
+"""Making images, judged by a distance between distributions."""
