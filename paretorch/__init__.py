@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from paretorch.artefacts.model import save_model as save_model
     from paretorch.evidence.front import Front as Front
     from paretorch.evidence.report import write_report as write_report
+    from paretorch.evidence.sources import load_sources as load_sources
     from paretorch.integrations.host import HostRun as HostRun
     from paretorch.measurement.cost import Cost as Cost
     from paretorch.measurement.measure import measure as measure
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from paretorch.pipelines.imp import IMP as IMP
     from paretorch.pipelines.imp import Retraining as Retraining
     from paretorch.pipelines.pruning_step import Selection as Selection
+    from paretorch.training.published import load_published as load_published
     from paretorch.training.settings import OptimizerSpec as OptimizerSpec
     from paretorch.training.settings import TrainSettings as TrainSettings
     from paretorch.training.supervised import SupervisedTask as SupervisedTask
@@ -63,6 +65,8 @@ _PUBLIC = {
     "Trainer": "paretorch.training.trainer",
     "as_scheduler": "paretorch.methods.schedules",
     "load_model": "paretorch.artefacts.model",
+    "load_published": "paretorch.training.published",
+    "load_sources": "paretorch.evidence.sources",
     "magnitude_masks": "paretorch.methods.sparsity.magnitude",
     "measure": "paretorch.measurement.measure",
     "nm_masks": "paretorch.methods.sparsity.patterns",
