@@ -149,11 +149,16 @@ def measured(results: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, i
                 gap = over_seeds(accuracy[first], minus=accuracy[second], unit=UNIT, factor=100)
                 figures[f"{first} minus {second}, {setting}"] = gap
         settings += [(model, epochs, cycles, sparsity)] if accuracy else []
+    for model, epochs, sparsity, arm in itertools.product(MODELS, EPOCHS, SPARSITIES, ARMS):
+        once, thrice = (figures.get(f"{arm}, {model}-{epochs}-{cycles}-{sparsity:g}") for cycles in CYCLES)
+        if once and thrice:
+            gap = over_seeds(thrice["values"], minus=once["values"], unit=UNIT)
+            figures[f"3 cycles minus 1, {arm}, {model}-{epochs}-{sparsity:g}"] = gap
     return figures, settings
 
 
 def layout(figures: dict[str, Any], settings: list[tuple[str, int, int, float]]) -> dict[str, Any]:
-    """One table of accuracies and one of differences for each model."""
+    """For each model a table of accuracies, one of differences between arms, one of differences between cycles."""
     factors = {"budget, epochs": "{}", "cycles": "{}", "sparsity": "{:.0%}"}
     tables = []
     for model in MODELS:
@@ -164,6 +169,12 @@ def layout(figures: dict[str, Any], settings: list[tuple[str, int, int, float]])
             title = f"{NAMES[model]}, {words}"
             made = table(title, factors=factors, rows=rows, columns=columns, known=figures)
             tables += [made] if rows else []
+        both = sorted({(epochs, sparsity) for epochs, _, sparsity in rows})
+        cycles = {arm: (f"3 cycles minus 1, {arm}, {model}-{{0}}-{{1:g}}", "signed") for arm in ARMS}
+        if any(key.format(*row) in figures for key, _ in cycles.values() for row in both):
+            factors_both = {"budget, epochs": "{}", "sparsity": "{:.0%}"}
+            title = f"{NAMES[model]}, three cycles minus one at the same total budget"
+            tables += [table(title, factors=factors_both, rows=both, columns=cycles, known=figures)]
     claims = [(f"{a} minus {b}", f"{a} minus {b}, {HEADLINE}") for a, b in PAIRS]
     claim = "CIFAR-10, published ResNet-20, 90 % sparsity at once, one epoch: "
     headlines = [{"claim": claim + words, "figure": key, "format": "signed"} for words, key in claims if key in figures]
