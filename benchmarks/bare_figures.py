@@ -2,7 +2,8 @@
 
 The rule. A number is a measured figure when one of these units follows it: %, x or times, points, ns to hours, kB to GB
 or bytes, FPS or images per second; or when one of these words stands before it: accuracy, loss, perplexity, distance,
-speed-up, error ("accuracy of 0.91"). It then needs one of:
+speed-up, error ("accuracy of 0.91"). So is a unit behind a marker, whose format brings its own. It then needs
+one of:
 
 - a marker (see `markers`), which is how everything measured is written;
 - `<!-- setting -->` directly behind it, when it is chosen, promised or quoted and not measured by us;
@@ -29,18 +30,23 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = Path("benchmarks") / "settings_allowed.txt"
 NOT_LINTED = ("docs/design.md", "docs/changelog.md")  # aims, and what was true once
 
-NUMBER = r"(?<![\w.,^/-])[-+\u2212]?\d[\d,]*(?:\.\d+)?"
-TIME = r"(?:ns|µs|us|ms|s|sec|seconds?|min|minutes?|h|hours?)"
+NUMBER = r"(?<![\w.,^/])(?<![A-Za-z]-)[-+\u2212]?\d[\d,]*(?:\.\d+)?"
+TIME = r"(?:ns|µs|us|ms|s|sec|(?:nano|micro|milli)?seconds?|min|minutes?|h|hours?)"
 MEMORY = r"(?:[kKMGT]i?B|bytes?|kilobytes?|megabytes?|gigabytes?)"
-SHARE = r"(?:%|percent|per cent)"
-FACTOR = r"(?:[x\u00d7](?!\w|\s?\d)|times\b)"
+SHARE = r"(?:%|pct\b|percent|per cent)"
+FACTOR = r"(?:[x\u00d7](?!\w|\s?\d)|times\b|-?fold\b)"
 RATE = r"(?:points?|percentage points?|pp|FPS|images/s|images per second|tokens/s)"
 UNIT = rf"(?:{SHARE}|{FACTOR}|(?:{RATE}|{TIME}|{MEMORY})(?![\w/-]))"
-WITH_UNIT = re.compile(rf"{NUMBER}[\s-]?\s?{UNIT}")
+GAP = r"(?:\s|-|&\w+;|[*_]+|</?\w+>){0,3}"  # also emphasis that ends between a number and its unit
+WITH_UNIT = re.compile(rf"{NUMBER}{GAP}{UNIT}")
+BEHIND_MARKER = re.compile(rf"{MARKER.pattern}{GAP}(?P<unit>{UNIT})")
+REACHES = r"(?:of|is|was|about|=|:|at|from|to|by|a factor of|reach(?:es|ed)|rises|rose|falls|fell|drops|dropped)"
 QUALITY = re.compile(
-    r"\b(?:accuracy|loss|perplexity|distance|FID|F1|speed-?up|error)(?: (?:of|is|was|about|=|:))* "
+    r"\b(?:accuracy|loss|perplexity|distance|FID|F1|speed-?up|error)(?: "
+    + REACHES
+    + ")* "
     + NUMBER
-    + r"(?![\w%])",
+    + rf"(?![\w%]|\.\d|\s?{UNIT})",
     re.IGNORECASE,
 )
 
@@ -52,7 +58,7 @@ SETTINGS = tuple(
     for pattern in (
         rf"{MANY}\s?{SHARE} (?:sparsity|sparse|pruned|density|confidence|interval|coverage|t-interval)",
         rf"{MANY}\s?{SHARE} of (?:the |all |its |a layer's |your )?(?:weights|entries|channels|filters)",
-        rf"\b(?:[Aa]t|sparsity|sparsity of|prunes?d?(?: it)? to) {WHOLE}\s?{SHARE}",
+        rf"\b(?:[Aa]t|sparsity|sparsity of|prunes?d?(?: it)? to) {WHOLE}\s?{SHARE}(?! (?:\w+ )?accuracy)",
         rf"\b{LIMIT} {NUMBER}\s?{SHARE} (?:sparse|sparsity|pruned)",
         rf"(?m:^)\s*\|\s*{NUMBER}\s?{UNIT}\s*(?=\|)",
         rf"\b{LIMIT} {NUMBER}[\s-]?(?:{TIME}|{MEMORY})(?![\w/-])",
@@ -71,6 +77,8 @@ def bare_figures(text: str) -> list[tuple[int, str]]:
         within = any(first <= start and end <= last + 1 for first, last in excused)
         if not within and not ANNOTATION.match(text, end):
             found.add((text.count("\n", 0, start) + 1, " ".join(match[0].split())))
+    for match in BEHIND_MARKER.finditer(text):
+        found.add((text.count("\n", 0, match.start("unit")) + 1, f"{match['text']} {match['unit']}"))
     return sorted(found)
 
 

@@ -21,12 +21,17 @@ from _result import Result
 
 from paretorch.errors import InputError
 
-GENERATED = ("results.md",)  # below docs: written whole
+GENERATED = ("docs/results.md",)  # written whole
 MARKER = re.compile(
     r'<!--\s*figure:\s*(?P<file>\S+)\s+"(?P<key>[^"]+)"\s*(?P<words>[^>]*?)\s*-->(?P<text>[^<]*)<!--\s*/figure\s*-->'
 )
 ANY_MARKER = re.compile(r"<!--\s*/?figure\b")
-FENCE = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?^[ \t]*(?P=fence)[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?^[ \t]*(?P=fence)[`~]*[ \t]*$", re.MULTILINE | re.DOTALL
+)
+GLUED = "a digit, sign or letter touches the marker and changes what is read; put a space between"
+BLOCK = r"\n[ \t]*(?:\n|[-*+|#>]|\d+[.)])"  # a code span does not reach into the next paragraph, item or row
+SPAN = re.compile(rf"(?<![`\\])(`+)(?!`)((?:(?!{BLOCK}).)+?)(?<!`)\1(?!`)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,13 @@ def pages(root: Path) -> list[Path]:
 
 
 def _is_left_out(path: Path) -> bool:
-    return path.name in GENERATED or any(part.startswith((".", "_")) for part in path.parts)
+    return path.as_posix() in GENERATED or any(part.startswith((".", "_")) for part in path.parts)
 
 
 def without_code(text: str) -> str:
     """The text with fenced code and code spans blanked out; every character keeps its place."""
     text = FENCE.sub(lambda match: _blank(match[0]), text)
-    return re.sub(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", lambda match: _blank(match[0]), text, flags=re.DOTALL)
+    return SPAN.sub(lambda match: _blank(match[0]), text)
 
 
 def _blank(text: str) -> str:
@@ -86,6 +91,7 @@ def fill(text: str, results: Mapping[str, Result], *, path: str, update: bool = 
     visible = without_code(text)
     matches = [match for match in MARKER.finditer(text) if visible.startswith("<!--", match.start())]
     problems = [Problem(path, _line(text, start), why) for start, why in _malformed(visible, matches)]
+    problems += [Problem(path, _line(text, match.start()), GLUED) for match in matches if _is_glued(text, match)]
     changes = []
     parts, position = [], 0
     for match in matches:
@@ -107,6 +113,12 @@ def fill(text: str, results: Mapping[str, Result], *, path: str, update: bool = 
         position = match.end("text")
     text = "".join([*parts, text[position:]])
     return Filled(text, sorted(problems, key=lambda problem: problem.line), changes)
+
+
+def _is_glued(text: str, match: re.Match[str]) -> bool:
+    """Whether a reader would see another number than the file's: `1` before a marker of 22.4x reads 122.4x."""
+    before, behind = text[: match.start()], text[match.end() :]
+    return bool(re.search(r"[\w.,+\u2212-]\Z", before) or re.match(r"\w|[.,]\d", behind))
 
 
 def _expected(match: re.Match[str], results: Mapping[str, Result]) -> tuple[str, str | None]:

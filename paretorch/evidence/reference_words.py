@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.statistics import mean_interval
-from paretorch.evidence.words import Metric, listing, plural
+from paretorch.evidence.words import Metric, listing, plural, seeds
 
 
 def references_of(arms: Sequence[Arm]) -> dict[str, float]:
@@ -36,14 +36,20 @@ def reference_sentences(arms: Sequence[Arm], baseline: Arm | None) -> list[str]:
         failing = [arm.label for arm in arms if not arm.is_baseline and _falls_short(arm, metric, value)]
         if failing and (dense is None or metric.better(dense.mean, value)):
             verb = "is" if len(failing) == 1 else "are"
-            sentences.append(f"{plural(len(failing), 'arm')} {verb} no better than {name}: {listing(failing)}.")
+            sentences.append(
+                f"{plural(len(failing), 'arm')} {verb} no better than {name}, by the means: {listing(failing)}."
+            )
     return sentences
 
 
 def _against(arm: Arm, metric: Metric, value: float) -> str:
     gap = mean_interval([quality - value for quality in arm.values(lambda run: run.quality).values()])
-    bounds = "" if gap.low is None else f" (95 % interval {metric.ends(gap)})"
-    return f"{metric.difference(gap.mean)}{bounds}"
+    if gap.low is None:
+        bounds = "one seed gives no interval, so no difference can be claimed"
+    else:
+        none = " contains 0: no difference can be claimed" if gap.contains(0.0) else ""
+        bounds = f"95 % interval {metric.ends(gap)} over {seeds(gap.n)}{none}"
+    return f"{metric.difference(gap.mean)} ({bounds})"
 
 
 def _falls_short(arm: Arm, metric: Metric, value: float) -> bool:

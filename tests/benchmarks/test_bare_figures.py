@@ -28,6 +28,19 @@ from paretorch.errors import InputError
         ("less than 0.3 points", "0.3 points"),
         ("| LLR | 91.2 % |", "91.2 %"),
         ("- **40 %** of the time", "40 %"),
+        ("It is **40**x faster.", "40**x"),
+        ("It is <b>40</b> % faster.", "40</b> %"),
+        ("It is 40&nbsp;% faster.", "40&nbsp;%"),
+        ("It is 10-20 % faster.", "20 %"),
+        ("It takes 12 milliseconds.", "12 milliseconds"),
+        ("It is 40-fold faster.", "40-fold"),
+        ("The accuracy reaches 0.91.", "accuracy reaches 0.91"),
+        ("It ends at 91 % accuracy.", "91 %"),
+        ("A stray ` mark.\n\nIt takes 12 ms.\n\nAnother ` mark.", "12 ms"),
+        ("- a stray ` mark\n- it takes 12 ms\n- another ` mark", "12 ms"),
+        ("A \\` mark, 12 ms, \\` mark.", "12 ms"),
+        ("```one``` word.\n\nIt takes 12 ms.\n\n```\nx = 1\n```", "12 ms"),
+        ('It takes <!-- figure: a.cpu "b" bare -->12<!-- /figure --> ms.', "12 ms"),
     ],
 )
 def test_a_measured_figure_is_found(load: Any, text: str, found: str) -> None:
@@ -65,9 +78,11 @@ def test_the_line_of_a_bare_figure_is_named(load: Any, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "page.md").write_text("# Page\n\n```\n1 ms\n```\n\nIt takes\n12 ms.\n")
     (tmp_path / "docs" / "results.md").write_text("12 ms\n")
+    (tmp_path / "docs" / "methods").mkdir()
+    (tmp_path / "docs" / "methods" / "results.md").write_text("12 ms\n")
     problems = load("bare_figures").lint(tmp_path)
     what = "'12 ms' is a bare figure: put it into a marker, or write <!-- setting --> behind it"
-    assert [str(problem) for problem in problems] == [f"docs/page.md:8: {what}"]
+    assert [str(problem) for problem in problems] == [f"docs/methods/results.md:1: {what}", f"docs/page.md:8: {what}"]
 
 
 def test_the_list_of_settings_excuses_what_it_names_and_must_stay_needed(load: Any, tmp_path: Path) -> None:

@@ -22,10 +22,18 @@ def test_references_are_named_and_the_dense_model_is_set_beside_each(sweep):
     assert sentences[0] == (
         "On the same test data, without any of these models: linear 90.0 % and majority 10.0 % (higher is better)."
     )
-    assert sentences[1] == "The dense model is 7.0 points more (95 % interval 6.5 to 7.5) than linear."
-    assert sentences[2] == "2 arms are no better than linear: IMP FT 98% and IMP ALLR 98%."
+    assert sentences[1] == "The dense model is 7.0 points more (95 % interval 6.5 to 7.5 over 3 seeds) than linear."
+    assert sentences[2] == "2 arms are no better than linear, by the means: IMP FT 98% and IMP ALLR 98%."
     assert len(sentences) == 4  # every arm beats the majority
     assert all(sentence in verdict(runs) for sentence in sentences)
+
+
+def test_no_difference_is_claimed_to_a_reference_without_an_interval_that_excludes_it(sweep):
+    runs = [replace(run, references={"linear": 0.9}) for run in sweep() if run.seed == 0]
+    assert "(one seed gives no interval, so no difference can be claimed) than linear." in told(runs)[1]
+    dense = [run.quality for run in sweep() if run.is_baseline]
+    runs = [replace(run, references={"linear": sum(dense) / len(dense) - 0.001}) for run in sweep()]
+    assert "over 3 seeds contains 0: no difference can be claimed) than linear." in told(runs)[1]
 
 
 def test_a_floor_that_no_model_reaches_is_not_held_against_the_arms(sweep):

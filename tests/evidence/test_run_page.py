@@ -35,7 +35,7 @@ def test_quality_on_every_set_stands_beside_the_references(page):
     ]
     body = " ".join(page.text)
     assert "it reaches 89.6 %, 3.0 points more than on test data." in body
-    assert "That is 76.6 points more than majority (10.0 %), which needs no model of ours." in body
+    assert "On test data it is 76.6 points more than majority (10.0 %), which needs no model of ours." in body
 
 
 def test_phases_are_listed_in_order_with_their_sum(page):

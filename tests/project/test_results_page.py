@@ -173,12 +173,17 @@ def test_a_results_page_edited_by_hand_is_refused(load: Any, tree: Path) -> None
         ("a <!-- figure: demo.cpu gain -->2<!-- /figure -->", "a marker is <!-- figure: FILE"),
         ('a <!-- figure: demo.cpu "gain" -->2.0 points', "a marker is <!-- figure: FILE"),
         ('<!-- figure: demo.cpu "gain" -->2.0 points<!-- /figure -->', "must not begin a line"),
+        ('a 1<!-- figure: demo.cpu "gain" -->2.0 points<!-- /figure -->', "touches the marker"),
+        ('a -<!-- figure: demo.cpu "gain" -->2.0 points<!-- /figure -->', "touches the marker"),
+        ('a <!-- figure: demo.cpu "gain" bare -->2.0<!-- /figure -->5', "touches the marker"),
+        ('a ` here\n\nb <!-- figure: demo.cpu "gain" -->9 points<!-- /figure -->\n\na ` there', "found '9 points'"),
     ],
 )
 def test_a_marker_that_names_nothing_is_refused_with_its_place(load: Any, tree: Path, text: str, message: str) -> None:
     (tree / "docs" / "page.md").write_text(f"# Page\n\n{text}\n")
     problems, done = load("make_results").make(tree)
-    assert any(problem.startswith("docs/page.md:3: ") and message in problem for problem in problems), problems
+    line = 3 + text[: text.index("<!--")].count("\n")
+    assert any(problem.startswith(f"docs/page.md:{line}: ") and message in problem for problem in problems), problems
     assert done == []
 
 

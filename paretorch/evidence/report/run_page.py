@@ -64,7 +64,9 @@ def sentences(arm: Arm) -> list[str]:
             found.append(f"On a sample of the training examples it reaches {reached}, {gap} than on test data.")
         for reference, value in run.references.items():
             gap = metric.difference(run.quality - value)
-            found.append(f"That is {gap} than {reference} ({metric.value(value)}), which needs no model of ours.")
+            found.append(
+                f"On test data it is {gap} than {reference} ({metric.value(value)}), which needs no model of ours."
+            )
     if (pruned := last_pruning(run)) and (level := sparsity(run)) is not None:
         kept, zeros = (float(str(pruned[key])) for key in ("kept", "pruned"))
         found.append(
