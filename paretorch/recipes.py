@@ -27,6 +27,7 @@ from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
 from paretorch.pipelines.sweep import Arm, Sweep
 from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.task import Task
 from paretorch.training.tasks.registry import make_task
 
 Table = TypeVar("Table", bound=BaseModel)
@@ -259,7 +260,7 @@ class Recipe(_Strict):
             dense_schedule=self.dense.curve(self.train.lr),
             dense=PublishedDense(name=self.dense.published, data=data) if self.dense.published else train_dense,
             arms=self.arms(),
-            recipe=self._text + _task_file_digest(self.task),
+            recipe=self._text + _task_file_digest(self.task) + _own_description(task),
             recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),
             command=command,
         )
@@ -271,6 +272,13 @@ def _task_file_digest(task: str) -> str:
     if not path.endswith(".py"):
         return ""
     return f"\n# sha256 of {path}: {hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n"
+
+
+def _own_description(task: Task) -> str:
+    """A comment with what the task says of itself beyond name and metric, so that a changed judge is not resumed."""
+    common = Task.describe(task).keys()
+    own = {key: value for key, value in task.describe().items() if key not in common}
+    return f"\n# task: {json.dumps(own, sort_keys=True)}\n" if own else ""
 
 
 def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -97,6 +97,25 @@ def test_replacing_the_task_is_recorded_in_the_kept_recipe(tmp_path: Path) -> No
     assert sweep.recipe_hash != load(tmp_path, MINIMAL).sweep(data=None, command="x").recipe_hash
 
 
+def test_a_run_is_tied_to_what_its_task_says_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from paretorch.training.tasks.digits import digits\n"
+        "def task(judge):\n"
+        "    made = digits()\n"
+        "    made.describe = lambda: {'task': 'mine', 'classifier': {'sha256': judge}}\n"
+        "    return made\n"
+    )
+    texts = []
+    for judge in ("a", "b"):
+        recipe = load_recipe("digits", overrides={"task": f"{tmp_path / 'mine.py'}:task", "task_options": {}})
+        recipe.task_options["judge"] = judge
+        texts.append(recipe.sweep(data=None, command="").recipe)
+    for judge, text in zip("ab", texts, strict=True):
+        assert f'# task: {{"classifier": {{"sha256": "{judge}"}}}}' in text
+    assert texts[0] != texts[1]
+    assert "# task:" not in load_recipe("digits").sweep(data=None, command="").recipe
+
+
 @pytest.mark.parametrize(
     "setting",
     [

@@ -15,6 +15,7 @@ from paretorch.errors import InputError
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.pipelines.phases import Phase, train_phase
 from paretorch.training.published import load_published, locate_published, published
+from paretorch.training.task import Task
 from paretorch.training.trainer import Trainer
 
 
@@ -52,8 +53,8 @@ class PublishedDense:
     name: str
     data: Path | None
 
-    def check(self, model: nn.Module) -> None:
-        """Refuse, before anything is done, a missing file and a task whose model has another shape.
+    def check(self, model: nn.Module, *, task: Task) -> None:
+        """Refuse, before anything is done, a missing file and a task with another model or another scaling of images.
 
         Raises:
             InputError: saying which.
@@ -66,6 +67,12 @@ class PublishedDense:
                 f"published weights {self.name!r} do not fit the task's model: {len(different)} tensors differ, first "
                 f"{different[0]!r}: published {tuple(theirs.get(different[0], ()))}, the task's "
                 f"{tuple(ours.get(different[0], ()))}; choose the same model in task_options"
+            )
+        wanted = published(self.name).normalisation
+        if wanted is not None and (given := getattr(task, "normalisation", wanted)) != wanted:
+            raise InputError(
+                f"published weights {self.name!r} were trained on images scaled by normalisation {wanted!r}, and the "
+                f"task scales them by {given!r}; set normalisation = {wanted!r} in task_options"
             )
 
     @cached_property

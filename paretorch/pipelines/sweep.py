@@ -98,7 +98,7 @@ class Sweep:
                 f"{trainer.steps_per_epoch}"
             )
         if isinstance(self.dense, PublishedDense):
-            self.dense.check(model)
+            self.dense.check(model, task=self.task)
         dense = DenseSchedule.of(self.dense_schedule(steps))
         for arm in self.arms:
             rate = arm.rates[0] if arm.rates else arm.imp.retraining.lr

@@ -63,7 +63,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.
         tolerance=0.005,
     )
     monkeypatch.setitem(ENTRIES, "own", "own:ENTRY")
-    monkeypatch.setattr(room, "import_module", lambda name: type("module", (), {"ENTRY": entry}))
+    module = type("module", (), {"ENTRY": entry})
+    monkeypatch.setattr(room, "import_module", lambda name: module)
     return load_file(path)
 
 
@@ -138,6 +139,17 @@ def test_weights_of_another_shape_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r"do not fit the task's model: 3 tensors differ, first 'hidden\.bias'"):
         other.run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_scaling_of_the_images_is_refused(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    entry = replace(room.published("own"), normalisation="imagenet")
+    room.import_module("own").ENTRY = entry
+    other = sweep(tmp_path)
+    other.task.normalisation = "imagenet"  # type: ignore[attr-defined]
+    other.check()
+    other.task.normalisation = "cifar10"  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="scaled by normalisation 'imagenet', and the task scales them by 'cifar10'"):
+        other.check()
 
 
 def test_unknown_or_missing_weights_are_refused_before_anything_is_written(

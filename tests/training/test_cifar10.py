@@ -160,6 +160,23 @@ def test_a_damaged_mosaic_file_is_refused_by_name(data: Path, content: bytes) ->
         CIFAR10(data=data)
 
 
+def test_a_mosaic_file_whose_compressed_bytes_are_damaged_is_refused(data: Path) -> None:
+    path = data / "cifar10" / "train20k.npz"
+    np.savez_compressed(path, webp=np.zeros(100_000, np.uint8), offset=[0, 1], label=[0], sha256="")
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes([255] * 30)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train20k\.npz is not a readable file of image mosaics \(Error -3"):
+        CIFAR10(data=data)
+
+
+def test_a_label_of_another_data_set_is_refused_before_training(data: Path) -> None:
+    images, labels = noise(100, 0)
+    write_mosaics(data / "cifar10" / "train20k.npz", images, labels + 5)
+    with pytest.raises(InputError, match=r"with labels up to 14, not \(3, 32, 32\) with labels 0 to 9"):
+        CIFAR10(data=data)
+
+
 def test_a_cut_off_binary_file_and_one_of_cifar_100_are_refused(data: Path) -> None:
     folder = data / "cifar10"
     for name in ("train20k.npz", "train30k.npz"):

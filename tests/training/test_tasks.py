@@ -181,6 +181,43 @@ def test_unknown_option_names_the_nearest_one(mine: Path) -> None:
         make_task("digits", options={"zzz": 3})
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("adult", {"hidden": [128.5]}, r"hidden = \[128.5\] is of another kind than expected, tuple\[int, ...\]"),
+        ("spoken-digits", {"width": 16.5}, "width = 16.5 is of another kind than expected, int"),
+        ("spoken-digits", {"width": True}, "width = True is of another kind"),
+        ("fashion-mnist", {"shift": 1.5}, "shift = 1.5 is of another kind"),
+        ("cifar10", {"augment": "no"}, "augment = 'no' is of another kind than expected, bool"),
+        ("generative", {"num_samples": 1000.0}, "num_samples = 1000.0 is of another kind"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_before_data_are_read(
+    task: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"task '{task}': {message}"):
+        make_task(task, options=options)
+
+
+def test_a_language_model_that_is_no_table_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`model` is a table, such as \{kind = 'gpt', width = 128\}; got 'gpt'"):
+        make_task("char-lm", options={"model": "gpt"})
+
+
+def test_options_of_every_annotated_kind_pass(tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(
+        "from collections.abc import Mapping\nfrom pathlib import Path\nfrom paretorch.errors import InputError\n"
+        "def task(a: float, b: int | None, c: Path, d: Mapping[str, int], e: tuple[int, ...], f, g: 'Unknown' = 0):\n"
+        "    raise InputError('reached')\n"
+        "def known(a: float, b: int | None, c: Path, d: Mapping[str, int], e: tuple[int, ...], f):\n"
+        "    raise InputError('reached')\n"
+    )
+    options = {"a": 1, "b": None, "c": "x", "d": {"y": 1}, "e": [1, 2], "f": object()}
+    for name in ("task", "known"):
+        with pytest.raises(InputError, match=r"^reached$"):
+            make_task(f"{tmp_path / 'kinds.py'}:{name}", options=options)
+
+
 def test_data_folder_is_not_passed_to_a_factory_without_a_parameter_for_it(tmp_path: Path) -> None:
     assert make_task("digits", data=tmp_path).name == "digits"
 

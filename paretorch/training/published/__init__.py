@@ -37,6 +37,8 @@ class Published:
         metric: what `check` measures.
         check: the metric of the model, from the model and the data folder.
         expected, tolerance: the published value, and how far from it rounding may lead.
+        normalisation: how the images were scaled in training, under the name that image tasks have for it; None where
+            there is nothing to scale.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Published:
     check: Callable[[nn.Module, Path], float]
     expected: float
     tolerance: float
+    normalisation: str | None = None
 
 
 def load_published(name: str, *, data: Path | str | None) -> nn.Module:

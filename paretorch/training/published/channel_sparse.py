@@ -70,4 +70,5 @@ RESNET20_CHANNEL_SPARSE = Published(
     check=partial(accuracy, normalisation="half"),
     expected=0.9081,
     tolerance=3 * HALF_AN_IMAGE,
+    normalisation="half",
 )

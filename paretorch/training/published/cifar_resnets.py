@@ -51,6 +51,7 @@ def _entry(depth: int, *, sha256: str, expected: float) -> Published:
         check=accuracy,
         expected=expected,
         tolerance=3 * HALF_AN_IMAGE,  # other kernels may round one image at a boundary to the other side
+        normalisation="imagenet",
     )
 
 

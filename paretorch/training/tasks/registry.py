@@ -14,6 +14,7 @@ from typing import Any
 from paretorch.errors import InputError
 from paretorch.training.supervised import TASK_FILE_PREFIX
 from paretorch.training.task import Task
+from paretorch.training.tasks.option_types import check_options
 
 BUILT_IN = {
     "adult": "paretorch.training.tasks.tabular.adult:Adult",
@@ -94,6 +95,7 @@ def _call(factory: Callable[..., Any], reference: str, options: dict[str, Any], 
         near = get_close_matches(unknown[0], parameters, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(f"task {reference!r} has no option {unknown[0]!r}{hint}; it takes {', '.join(parameters)}")
+    check_options(factory, options, task=reference)
     if "data" in parameters and "data" not in options:
         options["data"] = data
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -91,8 +91,7 @@ class GeneratedImages(Task):
         return self.judge.moments(images.float().div_(127.5).sub_(1))
 
     def describe(self) -> dict[str, Any]:
-        judge = {"sha256": self.judge.sha256, "accuracy": self.judge.accuracy}
-        return super().describe() | {"num_samples": self.num_samples, "classifier": judge}
+        return super().describe() | {"num_samples": self.num_samples, "classifier": {"sha256": self.judge.sha256}}
 
 
 def _first(examples: Examples, count: int) -> ArrayExamples:

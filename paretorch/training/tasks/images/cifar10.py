@@ -84,7 +84,7 @@ class CIFAR10(SupervisedTask):
         if normalisation not in NORMALISATIONS:
             raise InputError(f"normalisation {normalisation!r} is unknown; choose from {sorted(NORMALISATIONS)}")
         folder = data_folder(data, "cifar10", task="cifar10", remedy=REMEDY)
-        train, test = _examples(read_train(folder)), _examples(read_test(folder))
+        train, test = _examples(read_train(folder), folder), _examples(read_test(folder), folder)
         rest, held = split(len(train), 0.1)
         name = "cifar10" if len(train) == WHOLE else f"cifar10-{len(train) // 1000}k"
         if train_limit is not None:
@@ -125,6 +125,11 @@ def cropped_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     return moved.permute(0, 3, 1, 2).contiguous()
 
 
-def _examples(pixels: Pixels) -> ArrayExamples:
+def _examples(pixels: Pixels, folder: Path) -> ArrayExamples:
     images, labels = pixels
+    if images.shape[1:] != (3, 32, 32) or int(labels.max()) > 9:
+        raise InputError(
+            f"{folder} holds images of shape {tuple(images.shape[1:])} with labels up to {int(labels.max())}, not "
+            f"(3, 32, 32) with labels 0 to 9: {REMEDY}"
+        )
     return ArrayExamples(inputs=images, targets=labels)

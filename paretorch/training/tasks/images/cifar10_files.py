@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ MOSAIC_TRAIN = ("train20k.npz", "train30k.npz")
 BINARY_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 RECORD_BYTES = 1 + 3 * 32 * 32
 TILES, SIDE = 10, 32  # a mosaic holds 10 x 10 images of 32 x 32 pixels
+
+# UnidentifiedImageError of PIL is an OSError.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Pixels = tuple[Tensor, Tensor]  # uint8 (n, 3, 32, 32) and int64 (n,)
 
@@ -58,7 +62,7 @@ def _joined(parts: list[Pixels]) -> Pixels:
 
 
 def _mosaics(path: Path) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -71,7 +75,7 @@ def _mosaics(path: Path) -> Pixels:
             tiles = pixels.reshape(TILES, SIDE, TILES, SIDE, 3).transpose(0, 2, 1, 3, 4)
             images.append(tiles.reshape(TILES * TILES, SIDE, SIDE, 3))
         decoded = np.concatenate(images)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, UnidentifiedImageError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a readable file of image mosaics ({error}); get it again") from error
     found = hashlib.sha256(decoded.tobytes()).hexdigest()
     if found != digest or len(decoded) != len(label):

@@ -105,6 +105,8 @@ def _read(folder: Path, part: str) -> ArrayExamples:
     labels = _idx(folder / f"{part}-labels-idx1-ubyte.gz", magic=2049)
     if len(images) != len(labels):
         raise InputError(f"{folder}: {len(images)} {part} images but {len(labels)} labels; download both files again")
+    if int(labels.max()) > 9:
+        raise InputError(f"{folder}: the {part} labels go up to {int(labels.max())}, not 9; download them again")
     return ArrayExamples(inputs=images.unsqueeze(1), targets=labels.long())
 
 

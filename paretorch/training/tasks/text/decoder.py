@@ -66,10 +66,12 @@ def as_decoder(value: Decoder | Mapping[str, Any]) -> Decoder:
     """A `Decoder`, also from a table of its arguments, as recipes give it.
 
     Raises:
-        InputError: for an unknown key, naming the nearest, or as `Decoder`.
+        InputError: for what is no table, an unknown key, naming the nearest, or as `Decoder`.
     """
     if isinstance(value, Decoder):
         return value
+    if not isinstance(value, Mapping):
+        raise InputError(f"`model` is a table, such as {{kind = 'gpt', width = 128}}; got {value!r}")
     names = [field.name for field in fields(Decoder)]
     if unknown := [name for name in value if name not in names]:
         near = get_close_matches(unknown[0], names, n=1)
