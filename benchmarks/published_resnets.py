@@ -141,7 +141,7 @@ def measured(results: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, i
             if None not in found:
                 accuracy[arm] = [one["accuracy"] for one in found]
                 setting = f"{model}-{epochs}-{cycles}-{sparsity:g}"
-                figures[f"{arm}, {setting}"] = over_seeds(accuracy[arm], unit=UNIT, factor=100)
+                figures[f"{arm}, {setting}"] = over_seeds(accuracy[arm], unit="%", factor=100)
                 figures[f"{arm} peak rates, {setting}"] = [one["lr_peak"] for one in found]
                 figures[f"zeros, {setting}"] = found[0]["zeros"]
         for first, second in PAIRS:

@@ -1,11 +1,11 @@
 """Runs recipes that ship, as `paretorch run NAME` does, and writes the figures of their arms: one result file each.
 
 Test metric, the same on validation and on a sample of the training examples, non-zero parameters, and the references of
-the task (simple baselines, a floor) beside them. Resumable: run it again with the same --work.
+the task (simple baselines, a floor) beside them. Resumable: run it again in the same folder.
 
-    python benchmarks/recipe_runs.py text-lm generative-dcgan --data DATA [--work runs]
+    python benchmarks/recipe_runs.py text-lm generative-dcgan --data DATA
 
-The generative recipes need the run of `fashion-mnist-classifier` in `runs/` below the current folder.
+Runs lie in `runs/` below the current folder, where the generative recipes find that of `fashion-mnist-classifier`.
 """
 
 import argparse
@@ -26,14 +26,15 @@ BENCHMARK = {
     "packages": ["tokenizers"],
     "arguments": ["--data", "{data}"],
 }
+WORK = Path("runs")  # where the recipes of the generative task look for their classifier
 DEFAULT = ("adult", "spoken-digits", "text-lm", "fashion-mnist-classifier", "generative-dcgan", "generative-diffusion")
-UNITS = {"accuracy": ("percentage points", 100.0), "bits_per_byte": ("bits per byte", 1.0)}
+UNITS = {"accuracy": ("%", 100.0), "bits_per_byte": ("bits per byte", 1.0)}
 
 
-def run(name: str, data: Path, work: Path) -> list[RunRecord]:
+def run(name: str, data: Path) -> list[RunRecord]:
     """The records of the recipe's runs, which are made or finished now."""
     recipe = load_recipe(name)
-    return recipe.sweep(data=data, command=f"paretorch run {name}").run(work / name, resume=True)
+    return recipe.sweep(data=data, command=f"paretorch run {name}").run(WORK / name, resume=True)
 
 
 def figures_of(records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -89,13 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=DEFAULT, metavar="NAME", help="recipes; default: all but the long")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(cookbook())):
         parser.error(f"no recipe {unknown[0]!r}; there are {', '.join(cookbook())}")
     torch.set_num_threads(1)
     for name in arguments.names:
-        write(name, run(name, arguments.data, arguments.work))
+        write(name, run(name, arguments.data))
 
 
 if __name__ == "__main__":

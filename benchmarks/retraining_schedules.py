@@ -100,7 +100,7 @@ def main() -> None:
     seeds = [run_seed(task, seed, arguments.work) for seed in SEEDS]
     accuracy = {name: [found[name]["accuracy"] for found in seeds] for name in seeds[0]}
     figures: dict[str, Any] = {
-        f"{name} test accuracy": over_seeds(values, unit=UNIT, factor=100) for name, values in accuracy.items()
+        f"{name} test accuracy": over_seeds(values, unit="%", factor=100) for name, values in accuracy.items()
     }
     for sparsity in SPARSITIES:
         for epochs in EPOCHS:

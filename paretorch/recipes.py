@@ -275,10 +275,11 @@ def _task_file_digest(task: str) -> str:
 
 
 def _own_description(task: Task) -> str:
-    """A comment with what the task says of itself beyond name and metric, so that a changed judge is not resumed."""
+    """A comment with what else identifies the task, so that one with other data or another judge is not resumed."""
     common = Task.describe(task).keys()
     own = {key: value for key, value in task.describe().items() if key not in common}
-    return f"\n# task: {json.dumps(own, sort_keys=True)}\n" if own else ""
+    examples = [len(part) for part in (task.train_set(), task.eval_set(), task.test_set())]
+    return f"\n# task: {json.dumps(own | {'examples': examples}, sort_keys=True)}\n"
 
 
 def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -> Recipe:

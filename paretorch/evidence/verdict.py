@@ -196,7 +196,7 @@ def _training_cost(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]
     if dense is None or not dense.mean or not found:
         return []
     low, high = min(found), max(found)
-    span = plural(low, "epoch") if low == high else f"{low:g} to {plural(high, 'epoch')}"
+    span = plural(low, "epoch") if low == high else f"{round(low, 2):g} to {plural(high, 'epoch')}"
     times = f"{low / dense.mean:.2f}" if low == high else f"{low / dense.mean:.2f} to {high / dense.mean:.2f}"
     return [
         f"Training cost, all phases included (dense training, retraining, tuning trials): {span} for the compressed "

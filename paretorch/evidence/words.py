@@ -95,8 +95,8 @@ def seeds(n: int) -> str:
 
 
 def plural(n: float, noun: str) -> str:
-    """'1 epoch', '2 epochs', '0.5 epochs', '12 runs'."""
-    return f"{n:g} {noun}{'' if n == 1 else 's'}"
+    """'1 epoch', '2 epochs', '0.5 epochs', '12 runs', '2.75 epochs': at most two decimals."""
+    return f"{round(n, 2):g} {noun}{'' if n == 1 else 's'}"
 
 
 def minus(text: str) -> str:

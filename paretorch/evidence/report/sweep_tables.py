@@ -85,7 +85,7 @@ def cost_table(arms: Sequence[Arm]) -> Table:
             exact(arm, total_bytes, grouped),
             counted(arm, "macs_dense"),
             counted(arm, "macs_nonzero"),
-            exact(arm, training_epochs, lambda value: f"{value:g}"),
+            exact(arm, training_epochs, lambda value: f"{round(value, 2):g}"),
             spread(arm.interval(training_seconds)),
         ]
         for arm in arms

@@ -5,8 +5,10 @@ held out for every choice. Five numeric columns are standardised and eight categ
 category, '?' (unknown) being a category of its own; statistics and categories are those of the training part alone.
 
 `fnlwgt` is left out: it is a sampling weight, the number of people a row stands for in the survey, and no trait of the
-person. Figures are therefore of the sample, not of the population. 24 % of the rows are above 50,000, so a model that
-always says no is right three times in four; `references` has that and a logistic regression's accuracy.
+person. Figures are therefore of the sample, not of the population. Without it some people are described alike, and such
+rows may lie in the training and in the test part; they are kept, as they would occur in use. 24 % of the rows are above
+50,000, so a model that always says no is right three times in four; `references` has that and a logistic regression's
+accuracy.
 """
 
 from functools import partial

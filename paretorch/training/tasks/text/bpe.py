@@ -59,6 +59,7 @@ def encode(tokenizer: Any, documents: Sequence[str]) -> Stream:
     The bytes counted are those of the documents; the predicted `END`s count as tokens that stand for none.
     """
     end = tokenizer.token_to_id(END)
+    tokenizer.encode_special_tokens = True  # a document that holds the characters of `END` does not end there
     parts: list[list[int]] = []
     for encoding in tokenizer.encode_batch(list(documents), add_special_tokens=False):
         parts += [[end], encoding.ids]
