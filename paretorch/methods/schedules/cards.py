@@ -21,7 +21,7 @@ def _card(name: str, title: str, summary: str, invariants: tuple[str, ...], refe
         realised_by=_REALISED_BY,
         invariants=invariants,
         reference=reference,
-        evidence=("retraining_schedules",) if name in _COMPARED else (),
+        evidence=("retraining_schedules", "published_resnets") if name in _COMPARED else (),
     )
 
 

@@ -167,5 +167,5 @@ CARD = Card(
         "equal magnitudes are pruned in the order of parameters and flat index",
     ),
     reference="Han et al. 2015, section 3; allocations: Gale et al. 2019, Evci et al. 2020, Lee et al. 2021",
-    evidence=("global_selection", "retraining_schedules"),
+    evidence=("global_selection", "retraining_schedules", "published_resnets"),
 )
