@@ -111,9 +111,9 @@ def test_a_run_is_tied_to_what_its_task_says_of_itself(tmp_path: Path) -> None:
         recipe.task_options["judge"] = judge
         texts.append(recipe.sweep(data=None, command="").recipe)
     for judge, text in zip("ab", texts, strict=True):
-        assert f'# task: {{"classifier": {{"sha256": "{judge}"}}}}' in text
+        assert f'# task: {{"classifier": {{"sha256": "{judge}"}}, "examples": [1197, 200, 400]}}' in text
     assert texts[0] != texts[1]
-    assert "# task:" not in load_recipe("digits").sweep(data=None, command="").recipe
+    assert '# task: {"examples": [1197, 200, 400]}' in load_recipe("digits").sweep(data=None, command="").recipe
 
 
 @pytest.mark.parametrize(

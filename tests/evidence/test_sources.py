@@ -42,7 +42,7 @@ def test_a_run_that_is_given_twice_is_read_once(write, tmp_path):
 
 
 def test_names_are_the_shortest_ends_that_differ():
-    folders = [Path("/x/a/digits"), Path("/x/b/digits"), Path("/y/b/digits")]
+    folders = [Path("x/a/digits"), Path("x/b/digits"), Path("y/b/digits")]
     assert list(names_of(folders).values()) == ["x/a/digits", "x/b/digits", "y/b/digits"]
     assert list(names_of(folders[:1]).values()) == ["digits"]
 
