@@ -17,6 +17,7 @@
 time that was not taken on a quiet machine (`paretorch.measurement.noise`) is refused, or marked when asked for.
 """
 
+import re
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -117,7 +118,7 @@ def table(
     laid = []
     for row in rows:
         cells: list[Any] = [
-            shape.format(value).replace("%", " %") for shape, value in zip(factors.values(), row, strict=True)
+            re.sub(r"(?<=\d)%", " %", shape.format(value)) for shape, value in zip(factors.values(), row, strict=True)
         ]
         for column in columns.values():
             key, words = (column, "") if isinstance(column, str) else column

@@ -3,12 +3,13 @@
 It is trained here, or it comes as published weights, which are checked first and whose own training is not charged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from paretorch.errors import InputError
@@ -65,8 +66,8 @@ class PublishedDense:
         if different := sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)):
             raise InputError(
                 f"published weights {self.name!r} do not fit the task's model: {len(different)} tensors differ, first "
-                f"{different[0]!r}: published {tuple(theirs.get(different[0], ()))}, the task's "
-                f"{tuple(ours.get(different[0], ()))}; choose the same model in task_options"
+                f"{different[0]!r}: published {_shape(theirs, different[0])}, the task's {_shape(ours, different[0])}; "
+                "choose the same model in task_options"
             )
         wanted = published(self.name).normalisation
         if wanted is not None and (given := getattr(task, "normalisation", wanted)) != wanted:
@@ -105,3 +106,7 @@ class PublishedDense:
             f"The dense model is the published weights {self.name!r} ({published(self.name).source}): their training "
             "is not counted, all seeds start from the same weights, and they may have seen the evaluation examples."
         )
+
+
+def _shape(shapes: Mapping[str, torch.Size], name: str) -> str:
+    return str(tuple(shapes[name])) if name in shapes else "has none"
