@@ -176,7 +176,7 @@ def layout(figures: dict[str, Any], settings: list[tuple[str, int, int, float]])
             title = f"{NAMES[model]}, three cycles minus one at the same total budget"
             tables += [table(title, factors=factors_both, rows=both, columns=cycles, known=figures)]
     claims = [(f"{a} minus {b}", f"{a} minus {b}, {HEADLINE}") for a, b in PAIRS]
-    claim = "CIFAR-10, published ResNet-20, 90 % sparsity at once, one epoch: "
+    claim = "CIFAR-10, published ResNet-20, 90 % sparsity at once, a budget of one epoch as the notes define it: "
     headlines = [{"claim": claim + words, "figure": key, "format": "signed"} for words, key in claims if key in figures]
     return {"headlines": headlines, "tables": tables}
 
