@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules import Constant, Cosine, Linear, MultiStep, NormScope, Schedule
-from paretorch.pipelines.dense import PublishedDense, train_dense
+from paretorch.pipelines.dense import PublishedDense, TrainedDense
 from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
 from paretorch.pipelines.sweep import Arm, Sweep
@@ -258,7 +258,7 @@ class Recipe(_Strict):
             seeds=self.seeds,
             dense_epochs=self.dense.epochs,
             dense_schedule=self.dense.curve(self.train.lr),
-            dense=PublishedDense(name=self.dense.published, data=data) if self.dense.published else train_dense,
+            dense=PublishedDense(name=self.dense.published, data=data) if self.dense.published else TrainedDense(),
             arms=self.arms(),
             recipe=self._text + _task_file_digest(self.task) + _own_description(task),
             recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),

@@ -3,11 +3,11 @@
 It is trained here, or it comes as published weights, which are checked first and whose own training is not charged.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -29,7 +29,23 @@ class DenseResult:
     entry: dict[str, Any]
 
 
-DenseSource = Callable[[Trainer, Schedule], DenseResult]
+class DenseSource(Protocol):
+    """Where the dense model of a sweep comes from."""
+
+    def check(self, model: nn.Module, *, task: Task) -> None:
+        """Refuse, before anything is done, what `__call__` could not do with `model`, a fresh one of the task."""
+
+    def plan(self, epochs: float, steps: int, batch_size: int) -> tuple[str, int]:
+        """What would be done, in words, and the optimizer steps it takes."""
+
+    def factors(self, epochs: float) -> dict[str, Any]:
+        """What distinguishes the dense model, for grouping in reports."""
+
+    def notes(self) -> list[str]:
+        """What readers of every record must know."""
+
+    def __call__(self, trainer: Trainer, schedule: Schedule) -> DenseResult:
+        """The dense model, and the schedule it was trained with."""
 
 
 def train_dense(trainer: Trainer, schedule: Schedule) -> DenseResult:
@@ -42,9 +58,28 @@ def train_dense(trainer: Trainer, schedule: Schedule) -> DenseResult:
     return DenseResult(model=model, schedule=DenseSchedule.of(schedule), entry=entry)
 
 
+class TrainedDense:
+    """A dense model of our own, by `train_dense`."""
+
+    def check(self, model: nn.Module, *, task: Task) -> None:
+        """Nothing: any model can be trained."""
+
+    def plan(self, epochs: float, steps: int, batch_size: int) -> tuple[str, int]:
+        return f"dense: {epochs:g} epochs = {steps} steps of {batch_size} examples", steps
+
+    def factors(self, epochs: float) -> dict[str, Any]:
+        return {"method": "dense", "epochs": float(epochs)}
+
+    def notes(self) -> list[str]:
+        return []
+
+    def __call__(self, trainer: Trainer, schedule: Schedule) -> DenseResult:
+        return train_dense(trainer, schedule)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PublishedDense:
-    """Published weights in the place of dense training; called like `train_dense`, with the schedule they had.
+    """Published weights in the place of dense training, with the schedule they had.
 
     Args:
         name: of the weights, see `paretorch.training.published`.
@@ -100,12 +135,17 @@ class PublishedDense:
             directory.append(entry)
         return DenseResult(model=model, schedule=DenseSchedule.of(schedule), entry=entry)
 
-    def note(self) -> str:
-        """What readers of a record must know."""
-        return (
+    def plan(self, epochs: float, steps: int, batch_size: int) -> tuple[str, int]:
+        return f"dense: published weights {self.name!r}, checked and not trained", 0
+
+    def factors(self, epochs: float) -> dict[str, Any]:
+        return {"method": "dense", "published": self.name}
+
+    def notes(self) -> list[str]:
+        return [
             f"The dense model is the published weights {self.name!r} ({published(self.name).source}): their training "
             "is not counted, all seeds start from the same weights, and they may have seen the evaluation examples."
-        )
+        ]
 
 
 def _shape(shapes: Mapping[str, torch.Size], name: str) -> str:

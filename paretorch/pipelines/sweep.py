@@ -6,7 +6,8 @@ Layout of the output folder: `recipe.toml`, `runs/dense-s0/`, `runs/<arm>-s0/`, 
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_r
 from paretorch.measurement.environment import environment
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.sparsity.masks import Masks
-from paretorch.pipelines.dense import DenseResult, DenseSource, PublishedDense, train_dense
+from paretorch.pipelines.dense import DenseResult, DenseSource, TrainedDense
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pricing import compare_latency, price
 from paretorch.pipelines.tuning import tuned
@@ -79,7 +80,7 @@ class Sweep:
     recipe: str
     recipe_hash: str
     command: str
-    dense: DenseSource = train_dense
+    dense: DenseSource = field(default_factory=TrainedDense)
 
     def check(self) -> None:
         """Refuse, before anything is trained or written, what an arm could not do with the task's model.
@@ -97,8 +98,7 @@ class Sweep:
                 f"dense training of {self.dense_epochs:g} epochs is less than one optimizer step; an epoch has "
                 f"{trainer.steps_per_epoch}"
             )
-        if isinstance(self.dense, PublishedDense):
-            self.dense.check(model, task=self.task)
+        self.dense.check(model, task=self.task)
         dense = DenseSchedule.of(self.dense_schedule(steps))
         for arm in self.arms:
             rate = arm.rates[0] if arm.rates else arm.imp.retraining.lr
@@ -112,14 +112,11 @@ class Sweep:
         """What `run` would do, in words: phases and optimizer steps, without training anything."""
         self.check()
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
-        dense = trainer.num_steps(self.dense_epochs)
         lines = [f"{len(self.seeds)} seeds x (1 dense model + {len(self.arms)} arms), task {self.task.name}"]
-        if isinstance(self.dense, PublishedDense):
-            dense = 0
-            lines.append(f"dense: published weights {self.dense.name!r}, checked and not trained")
-        else:
-            lines.append(f"dense: {self.dense_epochs:g} epochs = {dense} steps of {self.settings.batch_size} examples")
-        total = dense
+        words, total = self.dense.plan(
+            self.dense_epochs, trainer.num_steps(self.dense_epochs), self.settings.batch_size
+        )
+        lines.append(words)
         for arm in self.arms:
             rates = f" x {len(arm.rates)} rates" if arm.rates else ""
             if arm.imp.epochs is None:
@@ -198,14 +195,16 @@ class Sweep:
             arm=arm,
             quality=trainer.evaluate(model, self.task.test_set())[self.task.metric],
             train_quality=self._train_quality(trainer, model),
-            references=self.task.references(),
+            references=self._references,
             validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
             cost=price(_on_cpu(model), entries, self.task.example_inputs(), latency=timed).to_dict(),
-            notes=[*self._notes(), *self._save_artefact(directory, model, masks)],
+            notes=[*self.dense.notes(), *self._save_artefact(directory, model, masks)],
         )
 
-    def _notes(self) -> list[str]:
-        return [self.dense.note()] if isinstance(self.dense, PublishedDense) else []
+    @cached_property
+    def _references(self) -> dict[str, float]:
+        """The task's references, which some tasks train or sample something for: once per sweep, not per run."""
+        return self.task.references()
 
     def _train_quality(self, trainer: Trainer, model: nn.Module) -> float | None:
         """The metric on the first training examples, as they are stored; None if the task wants none."""
@@ -219,7 +218,7 @@ class Sweep:
         record = RunRecord(
             run_id=directory.path.name,
             arm=arm.label if arm else "dense",
-            group=dict(arm.factors) if arm else self._dense_factors(),
+            group=dict(arm.factors) if arm else self.dense.factors(self.dense_epochs),
             seed=seed,
             workload=self.task.name,
             metric=self.task.metric,
@@ -233,11 +232,6 @@ class Sweep:
         )
         save_record(record, directory.path / FILE_NAME)
         return record
-
-    def _dense_factors(self) -> dict[str, Any]:
-        if isinstance(self.dense, PublishedDense):
-            return {"method": "dense", "published": self.dense.name}
-        return {"method": "dense", "epochs": float(self.dense_epochs)}
 
     def _save_artefact(self, directory: RunDirectory, model: nn.Module, masks: Masks | None) -> list[str]:
         """Write `model/`; a note instead if the model's constructor cannot be named."""

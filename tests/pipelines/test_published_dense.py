@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,12 @@ class Small(nn.Module):
         return self.output(self.hidden(x).relu())
 
 
-def small_task() -> SupervisedTask:
+def small_task(*, hidden: int = 12) -> SupervisedTask:
     stream = torch.Generator().manual_seed(5)
     x = torch.randn(300, 6, generator=stream)
     y = (x @ torch.randn(6, 3, generator=stream)).argmax(1)
-    return SupervisedTask(Small, train=(x[:200], y[:200]), evaluation=(x[200:250], y[200:250]), test=(x[250:], y[250:]))
+    model = partial(Small, hidden=hidden)
+    return SupervisedTask(model, train=(x[:200], y[:200]), evaluation=(x[200:250], y[200:250]), test=(x[250:], y[250:]))
 
 
 @pytest.fixture
@@ -134,8 +136,7 @@ def test_a_finished_sweep_is_loaded_again_and_writes_no_second_line(
 def test_weights_of_another_shape_are_refused_before_anything_is_written(
     weights: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    other = sweep(tmp_path)
-    other.task._factory = lambda: Small(hidden=13)  # type: ignore[attr-defined]
+    other = replace(sweep(tmp_path), task=small_task(hidden=13))
     with pytest.raises(InputError, match=r"do not fit the task's model: 3 tensors differ, first 'hidden\.bias'"):
         other.run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -169,11 +170,18 @@ def test_the_plan_says_that_nothing_is_trained(weights: dict[str, torch.Tensor],
 
 
 def test_a_task_without_a_training_sample_has_no_figure_for_it(
-    weights: dict[str, torch.Tensor], tmp_path: Path
+    weights: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = sweep(tmp_path)
     other.task.train_sample = 0
-    other.task.references = lambda: {"guessing": 1 / 3}  # type: ignore[method-assign]
+    asked: list[int] = []
+
+    def references() -> dict[str, float]:
+        asked.append(1)
+        return {"guessing": 1 / 3}
+
+    monkeypatch.setattr(other.task, "references", references)
     records = other.run(tmp_path / "out")
+    assert len(asked) == 1, "references may cost a training run: once per sweep, not per record"
     assert {record.train_quality for record in records} == {None}
     assert all(record.references == {"guessing": 1 / 3} for record in records)

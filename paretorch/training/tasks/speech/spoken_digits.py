@@ -92,7 +92,7 @@ def _parts(recordings: Recordings, speaker: str | None) -> tuple[Tensor, Tensor,
     of_speaker = torch.tensor([one.speaker == speaker for one in recordings.about])
     test = of_speaker if speaker is not None else take < 5
     held = (take >= 5) & (take < 10) & ~test
-    return tuple(part.nonzero()[:, 0] for part in (~test & ~held, held, test))  # type: ignore[return-value]
+    return (~test & ~held).nonzero()[:, 0], held.nonzero()[:, 0], test.nonzero()[:, 0]
 
 
 def _fixed_length(samples: np.ndarray) -> Tensor:

@@ -45,7 +45,7 @@ class CharLM(LanguageTask):
         self,
         *,
         data: Path | str | None,
-        model: Decoder | Mapping[str, Any] = Decoder(),  # noqa: B008  # frozen
+        model: Decoder | Mapping[str, Any] = Decoder(),
         train_limit: int | None = None,
     ) -> None:
         decoder = as_decoder(model)

@@ -60,7 +60,6 @@ class LanguageTask(Task):
         self._evaluation = self.windows(evaluation, name="the evaluation text")
         self._test = self.windows(test, name="the test text")
         self._test_stream = test
-        self._references: dict[str, float] | None = None
 
     def model(self) -> nn.Module:
         return self.decoder.build(self.vocab_size)
@@ -102,13 +101,11 @@ class LanguageTask(Task):
 
     def references(self) -> dict[str, float]:
         """The metric of n-gram models that were counted on the training text, on the test text."""
-        if self._references is None:
-            scale = self._test_stream.bits_per_byte if self.metric == "bits_per_byte" else 1.0
-            found = ngram_nll(
-                self._train.tokens, self._test_stream.tokens, vocab_size=self.vocab_size, order=max(self.orders)
-            )
-            self._references = {_ngram_name(order): found[order - 1] * scale for order in self.orders}
-        return dict(self._references)
+        scale = self._test_stream.bits_per_byte if self.metric == "bits_per_byte" else 1.0
+        found = ngram_nll(
+            self._train.tokens, self._test_stream.tokens, vocab_size=self.vocab_size, order=max(self.orders)
+        )
+        return {_ngram_name(order): found[order - 1] * scale for order in self.orders}
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         return (self._evaluation.batch(torch.zeros(1, dtype=torch.long))["inputs"],)

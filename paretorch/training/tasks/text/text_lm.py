@@ -61,7 +61,7 @@ class TextLM(LanguageTask):
         megabytes: float | None = 8.0,
         valid_megabytes: float | None = 0.5,
         vocab_size: int = 4096,
-        model: Decoder | Mapping[str, Any] = Decoder(context=128),  # noqa: B008  # frozen
+        model: Decoder | Mapping[str, Any] = Decoder(context=128),
         cache: Path | str | None = None,
         train_limit: int | None = None,
     ) -> None:
