@@ -41,9 +41,27 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "recipe_hash": (str,),
     "status": (str,),
     "notes": (list,),
+    "family": (str,),
+    "role": (str,),
+    "methods": (list,),
+    "task": (dict,),
+    "duration": (dict,),
+    "step_time": (dict,),
+    "flops_step": (dict,),
+    "bytes_step": (int, type(None)),
+    "saved_bytes": (int, type(None)),
+    "energy": (dict,),
+    "overhead": (dict,),
+    "tuning": (dict,),
+    "hits": (list,),
+    "code_rev": (str,),
+    "side_effects": (dict,),
 }
-_ADDED_LATER = {"train_quality", "references"}  # absent in older files, which stay readable
-_ITEM_TYPES: dict[str, type] = {"curves": dict, "phases": dict, "notes": str}
+_REQUIRED = {
+    *("run_id", "arm", "group", "seed", "workload", "metric", "higher_is_better", "quality", "validation"),
+    *("cost", "curves", "phases", "env", "command", "recipe_hash", "status", "notes"),
+}  # what the first version wrote; its files stay readable
+_ITEM_TYPES: dict[str, type] = {"curves": dict, "phases": dict, "notes": str, "methods": str, "hits": dict}
 
 
 @dataclass(kw_only=True)
@@ -73,6 +91,21 @@ class RunRecord:
         recipe_hash: hash of the recipe that was run.
         status: "ok", "censored", "diverged", "out_of_memory" or "failed".
         notes: warnings a reader of the result must see.
+        family: label shared by the runs that differ in seed and duration only; "" outside a comparison.
+        role: of the family in its comparison: "candidate", "baseline", "control:smaller", "control:random", or "".
+        methods: ids of the cards that acted.
+        task: what identifies the task and its sets; runs whose tasks differ are not compared.
+        duration: "epochs", "steps", "samples" of what the family varies, and "scale", relative to its longest.
+        step_time: "p10_s", "p50_s", "p90_s" and "n" of the training steps, as they came, not interleaved.
+        flops_step: "forward", "backward", "batch" and "uncounted" operations of one training step.
+        bytes_step: bytes of all operands of one training step, an upper bound of the traffic.
+        saved_bytes: activations that one training step saves for its backward pass.
+        energy: what a meter read, with its source and scope.
+        overhead: "evaluation_s", "checkpoint_s" and "compile_s", which are not in the training seconds.
+        tuning: "trials", "space", and the "values" and "costs" of all trials; {} when nothing was tuned.
+        hits: per target: "target", "step", and "t_lo" and "t_hi", between which it was reached; None if it was not.
+        code_rev: version of this package, and the commit where it is known.
+        side_effects: what compression broke, against the dense model of the same seed.
 
     Raises:
         InputError: a field has the wrong type, the status is unknown, or a quality or reference is NaN or infinite.
@@ -97,6 +130,21 @@ class RunRecord:
     recipe_hash: str = ""
     status: str = "ok"
     notes: list[str] = field(default_factory=list)
+    family: str = ""
+    role: str = ""
+    methods: list[str] = field(default_factory=list)
+    task: dict[str, Any] = field(default_factory=dict)
+    duration: dict[str, Any] = field(default_factory=dict)
+    step_time: dict[str, Any] = field(default_factory=dict)
+    flops_step: dict[str, Any] = field(default_factory=dict)
+    bytes_step: int | None = None
+    saved_bytes: int | None = None
+    energy: dict[str, Any] = field(default_factory=dict)
+    overhead: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)
+    hits: list[dict[str, Any]] = field(default_factory=list)
+    code_rev: str = ""
+    side_effects: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [_type_problem(name, getattr(self, name)) for name in _TYPES]
@@ -146,7 +194,7 @@ class RunRecord:
                 f"Point to a {FILE_NAME} written by this version, or repeat the run."
             )
         names = {f.name for f in fields(cls)}
-        missing = sorted(names - data.keys() - _ADDED_LATER)
+        missing = sorted(_REQUIRED - data.keys())
         unknown = sorted(data.keys() - names - {"schema"})
         if missing or unknown:
             raise ArtefactError(f"{source} is a damaged run record: missing fields {missing}, unknown fields {unknown}")
