@@ -1,0 +1,81 @@
+"""`paretorch demo` and `paretorch run`: a recipe's sweep, then the front and a report."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paretorch.cli.options import (
+    PIPE_WIDTH,
+    Data,
+    Out,
+    Quiet,
+    Resume,
+    Verbose,
+    command_line,
+    output_folder,
+    start_logging,
+)
+from paretorch.errors import RunError
+
+if TYPE_CHECKING:
+    from paretorch.pipelines.sweep import Sweep
+
+logger = logging.getLogger("paretorch")
+
+
+def demo(out: Out = None, resume: Resume = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Train a small network on embedded digits, prune and retrain it in several ways, and show the front."""
+    from paretorch.recipes import load_recipe
+
+    start_logging(quiet=quiet, verbose=verbose)
+    sweep = load_recipe("digits").sweep(data=None, command=command_line())
+    _sweep_and_report(sweep, output_folder(out, "demo", resume=resume), resume=resume)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that ships.")],
+    task: Annotated[str | None, typer.Option(help="Replace the recipe's task: a name or file.py:factory.")] = None,
+    data: Data = None,
+    out: Out = None,
+    resume: Resume = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print phases and steps, and train nothing.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a recipe: one dense model per seed, then every arm; ends with the front and a report."""
+    from paretorch.recipes import load_recipe
+
+    start_logging(quiet=quiet, verbose=verbose)
+    overrides: dict[str, Any] = {} if task is None else {"task": task, "task_options": {}}
+    loaded = load_recipe(recipe, overrides=overrides)
+    sweep = loaded.sweep(data=data, command=command_line())
+    if dry_run:
+        for line in sweep.plan():
+            typer.echo(line)
+        return
+    _sweep_and_report(sweep, output_folder(out, loaded.name, resume=resume), resume=resume)
+
+
+def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
+    from rich.console import Console
+
+    from paretorch.evidence.report import write_report
+    from paretorch.evidence.terminal import print_front
+    from paretorch.evidence.verdict import verdict
+
+    if resume and not folder.exists():
+        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
+    records = sweep.run(folder, resume=resume)
+    path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    print_front(records, console)
+    typer.echo(f"Report: {path}")
+    typer.echo(f"Records, checkpoints and models: {folder / 'runs'}")
+    typer.echo(verdict(records)[0])
+    if diverged := [record.run_id for record in records if record.status == "diverged"]:
+        raise RunError(
+            f"{len(diverged)} of {len(records)} runs diverged: {', '.join(diverged)}; the others are complete"
+        )

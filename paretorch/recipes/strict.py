@@ -1,0 +1,54 @@
+"""Validation shared by all tables of a recipe: nothing is converted, and an unknown key names the nearest known one."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from paretorch.errors import InputError
+
+Table = TypeVar("Table", bound=BaseModel)
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Sparsity = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """A table that takes the keys it knows, with values of their own type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def validated(kind: type[Table], values: Mapping[str, Any], *, where: str) -> Table:
+    """`values` as a table.
+
+    Raises:
+        InputError: beginning with `where`, one clause per problem.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(kind, detail) for detail in error.errors()]
+        raise InputError(f"{where}: {'; '.join(problems)}") from error
+
+
+def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        table = kind
+        for part in location[:-1]:
+            annotation = table.model_fields[part].annotation
+            table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else table
+        near = get_close_matches(location[-1], table.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(table.model_fields)}"
+        return f"unknown key {name!r}; {hint}"
+    if detail["type"] == "missing":
+        return f"{name} is missing"
+    if detail["type"] == "model_type":
+        return f"{name} must be one table, written as [{name}]"
+    if name == "arm" and detail["type"] == "list_type":
+        return "arms are a list of tables, each written as [[arm]] with double brackets"
+    return f"{name} = {detail.get('input')!r}: {detail['msg']}"
