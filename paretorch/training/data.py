@@ -82,7 +82,25 @@ class MapExamples:
         )
 
 
-class Head:
+class Selected:
+    """Some examples of a set; batches name them by their places in the whole set.
+
+    Args:
+        examples: the set.
+        index: (n,) int64, which of them, in which order.
+    """
+
+    def __init__(self, examples: Examples, index: Tensor) -> None:
+        self._examples, self._index = examples, index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def batch(self, index: Tensor) -> Batch:
+        return self._examples.batch(self._index[index])
+
+
+class Head(Selected):
     """The first examples of a set.
 
     Args:
@@ -91,13 +109,7 @@ class Head:
     """
 
     def __init__(self, examples: Examples, limit: int) -> None:
-        self._examples, self._length = examples, min(limit, len(examples))
-
-    def __len__(self) -> int:
-        return self._length
-
-    def batch(self, index: Tensor) -> Batch:
-        return self._examples.batch(index)
+        super().__init__(examples, torch.arange(min(limit, len(examples))))
 
 
 def as_examples(data: Any) -> Examples:

@@ -4,7 +4,7 @@ Cross-entropy with accuracy, or squared error with its mean.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, Examples, as_examples, split
+from paretorch.training.picture import Picture
 from paretorch.training.task import Task
 
 TASK_FILE_PREFIX = "paretorch_task_"  # of the names under which users' task files are imported
@@ -32,6 +33,8 @@ class SupervisedTask(Task):
         evaluation: the same, for every choice; None holds out a tenth of `train` (arrays only, fixed seed 42).
         loss: "cross_entropy" (metric: accuracy) or "mse" (metric: mse).
         name: for records.
+        classes: names of the classes by their number, for reports.
+        picture: how the model's inputs are read as pictures, if they are some.
 
     Raises:
         InputError: for an unknown loss, a model that is not a factory, or missing evaluation data.
@@ -46,6 +49,8 @@ class SupervisedTask(Task):
         evaluation: Any = None,
         loss: Literal["cross_entropy", "mse"] = "cross_entropy",
         name: str = "supervised",
+        classes: Sequence[str] = (),
+        picture: Picture | None = None,
     ) -> None:
         if loss not in _METRIC:
             raise InputError(f"loss {loss!r} is unknown; choose from {sorted(_METRIC)} or subclass Task")
@@ -55,6 +60,7 @@ class SupervisedTask(Task):
                 f"so that every seed starts from its own initialisation; got {type(model).__name__}"
             )
         self.name, self._factory, self._loss = name, model, loss
+        self.classes, self.picture = tuple(classes), picture
         self.metric, self.higher_is_better = _METRIC[loss]
         self._train, self._test = as_examples(train), as_examples(test)
         self._evaluation = self._held_out() if evaluation is None else as_examples(evaluation)
@@ -94,6 +100,12 @@ class SupervisedTask(Task):
         if self._loss == "cross_entropy":
             return {"accuracy": (output.argmax(1) == batch["targets"]).float()}
         return {"mse": _squared_errors(output, batch["targets"])}
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor | None:
+        if self._loss != "cross_entropy":
+            return None
+        output: Tensor = model(batch["inputs"])
+        return output if output.dim() == 2 else None  # classes of pixels and the like are no classes of examples
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         batch = self._evaluation.batch(torch.zeros(1, dtype=torch.long))

@@ -4,7 +4,7 @@ Training reads `train_set`, every choice is made on `eval_set`, and `test_set` i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paretorch.methods.method import Method
 from paretorch.training.data import Batch, Examples
+from paretorch.training.picture import Picture
 
 
 class Task(ABC):
@@ -23,12 +24,16 @@ class Task(ABC):
         higher_is_better: its direction.
         train_sample: on so many training examples the metric is read at the end of an arm, for the gap between
             training and test; 0: on none.
+        classes: names of the classes by their number, for reports; empty: the numbers themselves.
+        picture: how model inputs are read as pictures, where they are some.
     """
 
     name: str = "task"
     metric: str = "accuracy"
     higher_is_better: bool = True
     train_sample: int = 2000
+    classes: Sequence[str] = ()
+    picture: Picture | None = None
 
     @abstractmethod
     def model(self) -> nn.Module:
@@ -76,6 +81,21 @@ class Task(ABC):
             examples: the set that is evaluated.
             device: where to compute.
         """
+        return {}
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor | None:
+        """Unnormalised log-probabilities, (n, classes) or for sequences (n, positions, tokens); None: there are none.
+
+        What compression broke (`side_effects`) is read from them and from `labels`.
+        """
+        return None
+
+    def labels(self, batch: Batch) -> Tensor:
+        """The right classes for `logits`: int64 (n,), or (n, positions) with -100 where there is nothing to predict."""
+        return batch["targets"]
+
+    def domains(self) -> Mapping[str, Examples]:
+        """Test sets of other kinds by name, such as texts of other sources; none by default."""
         return {}
 
     def methods(self) -> Sequence[Method]:

@@ -10,6 +10,7 @@ import torch
 
 from paretorch.training.data import ArrayExamples, split
 from paretorch.training.models.mlp import mlp
+from paretorch.training.picture import Picture
 from paretorch.training.supervised import SupervisedTask
 
 
@@ -32,4 +33,5 @@ def digits(*, hidden: tuple[int, ...] = (64, 32)) -> SupervisedTask:
         evaluation=whole.subset(rest[evaluation]),
         test=whole.subset(test),
         name="digits",
+        picture=Picture(shape=(1, 8, 8)),
     )

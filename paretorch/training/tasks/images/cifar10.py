@@ -22,6 +22,7 @@ from paretorch.training.models.resnet import resnet18
 from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.models.vgg import VGG
 from paretorch.training.models.wide_resnet import WideResNet
+from paretorch.training.picture import Picture
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.images.cifar10_files import Pixels, read_test, read_train
 from paretorch.training.tasks.limits import limited
@@ -33,6 +34,7 @@ REMEDY = (
 )
 WHOLE = 50_000
 PADDING = 4
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 Channels = tuple[float, float, float]
 Normalisation = Literal["cifar10", "imagenet", "half"]
 # Means and standard deviations of the channels after division by 255.
@@ -89,12 +91,15 @@ class CIFAR10(SupervisedTask):
         name = "cifar10" if len(train) == WHOLE else f"cifar10-{len(train) // 1000}k"
         if train_limit is not None:
             name = f"{name}-first{train_limit}"
+        mean, std = NORMALISATIONS[normalisation]
         super().__init__(
             MODELS[model],
             train=train.subset(limited(rest, train_limit)),
             evaluation=train.subset(limited(held, eval_limit, option="eval_limit")),
             test=test,
             name=name,
+            classes=CLASSES,
+            picture=Picture(shape=(3, 32, 32), mean=mean, std=std),
         )
         self.normalisation, self.augment = normalisation, augment
 

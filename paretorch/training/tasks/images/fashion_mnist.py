@@ -20,6 +20,7 @@ from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, split
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100
+from paretorch.training.picture import Picture
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.limits import limited
 from paretorch.training.tasks.missing import data_folder, hub_command
@@ -32,6 +33,10 @@ REMEDY = (
     + hub_command("zalando-datasets/fashion_mnist", "fashion_mnist")
 )
 MEAN, STD = 0.2860, 0.3530  # of the training pixels after division by 255
+CLASSES = (
+    *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
 MODELS: dict[str, Callable[[], nn.Module]] = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
 
 
@@ -69,6 +74,8 @@ class FashionMNIST(SupervisedTask):
             evaluation=train.subset(held),
             test=_read(folder, "t10k"),
             name="fashion-mnist",
+            classes=CLASSES,
+            picture=Picture(shape=(1, 28, 28), mean=(MEAN,), std=(STD,)),
         )
         self.shift = shift
 

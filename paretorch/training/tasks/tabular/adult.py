@@ -67,6 +67,7 @@ class Adult(SupervisedTask):
             evaluation=whole.subset(held),
             test=whole.subset(test),
             name="adult",
+            classes=INCOMES,
         )
 
     def references(self) -> dict[str, float]:

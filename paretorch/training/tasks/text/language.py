@@ -99,6 +99,10 @@ class LanguageTask(Task):
         predicted = targets != IGNORED
         return {"nll": nll[predicted], "bits_per_byte": (nll * batch["bits_per_byte"][:, None])[predicted]}
 
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        output: Tensor = model(batch["inputs"])
+        return output
+
     def references(self) -> dict[str, float]:
         """The metric of n-gram models that were counted on the training text, on the test text."""
         scale = self._test_stream.bits_per_byte if self.metric == "bits_per_byte" else 1.0

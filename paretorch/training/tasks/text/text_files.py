@@ -39,6 +39,17 @@ def documents(folder: Path, name: str, *, megabytes: float | None = None) -> lis
     return found
 
 
+def other_names(folder: Path) -> list[str]:
+    """The names of the texts that are neither "train", "valid" nor "test", sorted."""
+    if (splits := saved_splits(folder)) is not None:
+        return sorted(splits.keys() - HUB_NAMES.values())
+    return sorted({path.name.removesuffix(".xz").removesuffix(".txt") for path in _texts(folder)} - HUB_NAMES.keys())
+
+
+def _texts(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.endswith((".txt", ".txt.xz"))]
+
+
 def _read(folder: Path, name: str) -> Iterator[str]:
     if (splits := saved_splits(folder)) is not None:
         rows = column(split_named(splits, HUB_NAMES.get(name, name), folder=folder), "text")
@@ -59,7 +70,7 @@ def _read(folder: Path, name: str) -> Iterator[str]:
 def _path(folder: Path, name: str) -> Path:
     choices = [folder / f"{name}.txt", folder / f"{name}.txt.xz"]
     if not (there := [path for path in choices if path.is_file()]):
-        known = sorted(path.name for path in folder.iterdir() if path.name.endswith((".txt", ".txt.xz")))
+        known = sorted(path.name for path in _texts(folder))
         raise InputError(f"there is neither {choices[0]} nor {choices[1].name}; the folder holds {known}")
     if len(there) == 2:
         raise InputError(f"{folder} holds both {there[0].name} and {there[1].name}; keep one of them")

@@ -8,6 +8,7 @@ on test text.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from paretorch.training.tasks.missing import data_folder
 from paretorch.training.tasks.text.bpe import tokenizers_library
 from paretorch.training.tasks.text.decoder import Decoder, as_decoder
 from paretorch.training.tasks.text.language import LanguageTask
-from paretorch.training.tasks.text.text_files import documents
+from paretorch.training.tasks.text.text_files import documents, other_names
 from paretorch.training.tasks.text.token_cache import TokenCache
 
 REMEDY = (
@@ -27,6 +28,7 @@ REMEDY = (
     "python -c \"from datasets import load_dataset; load_dataset('Salesforce/wikitext', 'wikitext-2-raw-v1')"
     ".save_to_disk('<data>/wikitext2')\""
 )
+DOMAIN_MEGABYTES = 0.5
 
 
 class TextLM(LanguageTask):
@@ -84,6 +86,14 @@ class TextLM(LanguageTask):
             test=self._cache.stream(self.tokenizer, documents(self.folder, "test")),
             train_limit=train_limit,
         )
+
+    def domains(self) -> Mapping[str, ArrayExamples]:
+        """The first half million bytes of every text of the folder beside the three of the task."""
+        return self._other_sets
+
+    @cached_property
+    def _other_sets(self) -> dict[str, ArrayExamples]:
+        return {name: self.other_set(name, megabytes=DOMAIN_MEGABYTES) for name in other_names(self.folder)}
 
     def other_set(self, name: str, *, megabytes: float | None = None) -> ArrayExamples:
         """Any other text of the folder as examples to evaluate on, such as "shift_cpp" and "shift_powershell".
