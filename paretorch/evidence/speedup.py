@@ -210,7 +210,8 @@ def _at_qualities(ours: Curves, theirs: Curves, qualities: Sequence[float], conf
         censored = [sum(time == math.inf for time in times.values()) for times in (a, b)]
         curves = [*ours.values(), *theirs.values()]
         if any(censored) or any(curve.reached_at_start(quality) for curve in curves):
-            found.append(AtQuality(quality, None, *censored, *_bounds(ours, theirs, a, b, quality)))
+            low, high = _bounds(ours, theirs, a, b, quality)
+            found.append(AtQuality(quality, None, censored[0], censored[1], low, high))
         else:
             found.append(AtQuality(quality, ratio_interval(b, a, confidence=confidence)))
     return tuple(found)
