@@ -72,6 +72,8 @@ def train_phase(
         "epochs": result.epochs,
         "samples": result.samples,
         "seconds": result.seconds,
+        "step_time": result.step_time,
+        "overhead": result.overhead,
         "validation": result.validation[trainer.task.metric],
         **details,
         "curve": result.curve,

@@ -23,7 +23,7 @@ SECONDS_PER_ROUND = 0.02
 
 
 def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[Tensor, ...], *, latency: bool) -> Cost:
-    """Size and MACs of `model`, with the samples, steps and seconds of all `entries` that trained something.
+    """Size and MACs of `model`, with the samples, steps and seconds that all `entries` together took.
 
     Args:
         model: on the CPU.
@@ -37,7 +37,7 @@ def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[
         cost,
         samples=sum(entry["samples"] for entry in trained),
         steps=sum(entry["steps"] for entry in trained),
-        seconds=sum(entry["seconds"] for entry in trained),
+        seconds=sum(entry["seconds"] for entry in entries if "seconds" in entry),
     )
 
 

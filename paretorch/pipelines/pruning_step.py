@@ -4,6 +4,7 @@ The step is a function of the weights alone, so a resumed run does it again inst
 masks are those of the ledger.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,16 +77,20 @@ class PruningStep:
     def prune(self, previous: Masks | None) -> tuple[Masks, dict[str, Any]]:
         """Zero the selected weights; the masks, which extend `previous`, and the ledger entry."""
         selection, scope = self.selection, self.norm_scope
+        began = time.perf_counter()
         masks = select(self.model, selection, previous=previous, seed=self.trainer.seed)
         total = total_square(self.model, names=list(masks), scope=scope)
         removed = removed_square(dict(self.model.named_parameters()), kept_before=previous, kept_after=masks)
         remaining = masks.num_weights if previous is None else previous.num_kept
         fraction = (remaining - masks.num_kept) / remaining
         masks.apply_(self.model)
+        seconds = time.perf_counter() - began
         directory = self.trainer.directory
         done = directory.finished(self.name) if directory is not None else None
         accuracy: dict[str, float | None] = {} if done is not None else {"validation_raw": self._validation()}
+        began = time.perf_counter()
         layers = self._reestimate()
+        seconds += time.perf_counter() - began
         if done is not None:
             if done["mask_hash"] != masks.hash():
                 raise RunError(
@@ -108,6 +113,7 @@ class PruningStep:
             "d1": norm_drop(total_square=total, removed_square=removed, fraction=fraction),
             **accuracy,
             "batchnorm_layers": layers,
+            "seconds": seconds,
             "mask_hash": masks.hash(),
         }
         if directory is not None:

@@ -26,6 +26,7 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import generator, seed_global
 from paretorch.training.settings import TrainSettings
 from paretorch.training.state import TrainingRun
+from paretorch.training.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -59,7 +60,7 @@ class Loop:
         self.weighers = [method for method in run.methods if implements(method, "weigh")]
         self.penalisers = [method for method in run.methods if implements(method, "penalty")]
         self.curve: list[dict[str, Any]] = []
-        self.seconds = 0.0
+        self.watch = Stopwatch()
         self.loss_sum, self.loss_count = 0.0, 0
         self.unread: list[tuple[int, dict[str, Tensor]]] = []
         self.check_steps = 1 if run.device.type == "cpu" else ACCELERATOR_CHECK_STEPS
@@ -68,12 +69,11 @@ class Loop:
         run, settings = self.run, self.trainer.settings
         saved = time.monotonic()
         while run.step < run.num_steps:
-            began = time.perf_counter()
-            self._step()
-            run.step += 1
-            if len(self.unread) >= self.check_steps or self._point_is_due():
-                self._read_losses()  # within the time of training: on an accelerator this waits for the steps
-            self.seconds += time.perf_counter() - began
+            with self.watch.step():
+                self._step()
+                run.step += 1
+                if len(self.unread) >= self.check_steps or self._point_is_due():
+                    self._read_losses()  # within the time of training: on an accelerator this waits for the steps
             if run.step % run.steps_per_epoch == 0:
                 run.epoch += 1
                 for method in run.methods:
@@ -84,7 +84,8 @@ class Loop:
                 self.save()
                 raise KeyboardInterrupt
             if time.monotonic() - saved >= settings.checkpoint_seconds and run.step < run.num_steps:
-                self.save()
+                with self.watch.aside("checkpoint_s"):
+                    self.save()
                 saved = time.monotonic()
         run.share_buffers()
 
@@ -223,6 +224,7 @@ class Loop:
         if self._evaluation_is_due() and run.step != run.num_steps:
             run.share_buffers()
             with ExitStack() as stack:
+                stack.enter_context(self.watch.aside("evaluation_s"))
                 for method in run.methods:
                     stack.enter_context(method.evaluation_weights(run))
                 validation = self.trainer.evaluate(run.model)[run.task.metric]
@@ -233,7 +235,7 @@ class Loop:
                 "lr": run.optimizer.param_groups[0]["lr"],
                 "train_loss": self.loss_sum / max(1, self.loss_count),
                 "validation": validation,
-                "seconds": self.seconds,
+                "seconds": self.watch.seconds,
                 **run.logged,
             }
         )
@@ -264,7 +266,7 @@ class Loop:
         progress_made = {
             "step": self.run.step,
             "curve": self.curve,
-            "seconds": self.seconds,
+            "watch": self.watch.state_dict(),
             "loss": [self.loss_sum, self.loss_count],
             "logged": self.run.logged,
         }
@@ -295,7 +297,8 @@ class Loop:
         self.run.load_state_dict(tree["state"])
         made = tree["progress"]
         self.run.step, self.run.epoch = made["step"], made["step"] // self.run.steps_per_epoch
-        self.curve, self.seconds, self.run.logged = made["curve"], made["seconds"], made["logged"]
+        self.curve, self.run.logged = made["curve"], made["logged"]
+        self.watch.load_state_dict(made["watch"])
         self.loss_sum, self.loss_count = made["loss"]
         logger.info("resumed phase %s at step %d of %d", self.phase, self.run.step, self.run.num_steps)
 

@@ -33,6 +33,8 @@ class PhaseResult:
         steps, samples: optimizer steps and training examples.
         epochs: passes over the training set, possibly fractional.
         seconds: training time without evaluation and checkpoints, summed over resumptions.
+        step_time: "p10_s", "p50_s", "p90_s" and "n" of the last steps; {} if there were none.
+        overhead: "evaluation_s" and "checkpoint_s" between steps, summed over resumptions.
         validation: metrics on the evaluation set after `finish`.
         curve: points with step, epoch, lr, train_loss, validation (None between evaluations), seconds.
         optimizer_state: of the main optimizer, for a next phase that keeps it.
@@ -43,6 +45,8 @@ class PhaseResult:
     samples: int
     epochs: float
     seconds: float
+    step_time: dict[str, Any]
+    overhead: dict[str, float]
     validation: dict[str, float]
     curve: list[dict[str, Any]]
     optimizer_state: dict[str, Any]
@@ -165,7 +169,9 @@ class Trainer:
             steps=num_steps,
             samples=num_steps * self.settings.batch_size,
             epochs=num_steps / self.steps_per_epoch,
-            seconds=loop.seconds,
+            seconds=loop.watch.seconds,
+            step_time=loop.watch.step_time(),
+            overhead=loop.watch.overhead,
             validation=validation,
             curve=loop.curve,
             optimizer_state=run.optimizer.state_dict(),

@@ -73,7 +73,7 @@ def test_seconds_add_up_over_resumptions(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run", Signals(200))
     with RunDirectory(tmp_path / "run", recipe="", resume=True) as directory:
-        before = directory.load("current")["progress"]["seconds"]
+        before = directory.load("current")["progress"]["watch"]["seconds"]
     _, result = fit(tmp_path / "run", Signals())
     assert 0 < before < result.seconds
     assert [point["seconds"] for point in result.curve] == sorted(point["seconds"] for point in result.curve)
