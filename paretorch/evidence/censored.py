@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import Any
 
 from paretorch.errors import InputError
-from paretorch.evidence.statistics import Interval
+from paretorch.evidence.statistics import Interval, check_confidence, rate_interval
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,8 @@ def survival(times: Sequence[TargetTime], *, confidence: float = 0.95) -> Surviv
         InputError: no runs, or a confidence outside (0, 1).
     """
     _check(times)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is a probability in (0, 1), got {confidence}; for 95 % pass 0.95")
-    from scipy.stats import CensoredData, ecdf
+    check_confidence(confidence)
+    from scipy.stats import CensoredData, ecdf  # imported here: loading this module must stay light
 
     hits, misses = ([t.observed for t in times if t.reached is wanted] for wanted in (True, False))
     estimate = ecdf(CensoredData(uncensored=hits, right=misses)).sf
@@ -237,15 +236,9 @@ def success_rate(times: Sequence[TargetTime], *, budget: float = math.inf, confi
             than a finite budget without a hit.
     """
     _check(times, budget)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is a probability in (0, 1), got {confidence}; for 95 % pass 0.95")
     if math.isfinite(budget):
         _check_tried(times, budget)
-    from scipy.stats import binomtest
-
-    hits, n = sum(t.within(budget) for t in times), len(times)
-    ends = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return Interval(hits / n, float(ends.low), float(ends.high), n, confidence)
+    return rate_interval(sum(t.within(budget) for t in times), len(times), confidence=confidence)
 
 
 def _check(times: Sequence[TargetTime], budget: float = math.inf) -> None:

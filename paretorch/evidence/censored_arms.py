@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from paretorch.errors import InputError, NotComparableError
 from paretorch.evidence.censored import TargetTime
+from paretorch.evidence.resampling import RESAMPLES, percentile_interval
 from paretorch.evidence.statistics import Interval
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ def restricted_mean_ratio(
     candidate: Sequence[TargetTime],
     baseline: Sequence[TargetTime],
     *,
-    generator: "np.random.Generator",
+    generator: np.random.Generator,
     horizon: float | None = None,
     confidence: float = 0.95,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
 ) -> RestrictedRatio:
     """Mean time of the baseline over that of the candidate, each run counting at most the horizon.
 
@@ -80,8 +79,6 @@ def restricted_mean_ratio(
         raise InputError(
             f"a bootstrap over runs needs at least two per arm, got {len(candidate)} and {len(baseline)}; add seeds"
         )
-    if not 0 < confidence < 1 or resamples < 1:
-        raise InputError(f"need a confidence in (0, 1) and resamples >= 1, got {confidence} and {resamples}")
     horizon = common_horizon(candidate, baseline) if horizon is None else horizon
     tries = [t.low for t in (*candidate, *baseline) if not t.reached]
     if not 0 < horizon <= min(tries, default=math.inf) or math.isinf(horizon):
@@ -95,20 +92,15 @@ def restricted_mean_ratio(
             f"no run of either arm reached the target by {horizon}; the ratio would be 1 whatever the arms are. "
             "Choose a target that is reached, or train longer"
         )
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    spent = [np.array([min(t.observed, horizon) for t in arm]) for arm in (candidate, baseline)]
-
-    def ratio(ours: Any, theirs: Any, axis: int = -1) -> Any:
-        return theirs.mean(axis) / ours.mean(axis)
-
-    ends = bootstrap(
-        spent, ratio, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=generator
-    ).confidence_interval
-    n = min(len(candidate), len(baseline))
-    interval = Interval(float(ratio(*spent)), float(ends.low), float(ends.high), n, confidence)
-    return RestrictedRatio(interval, horizon, *missed)
+    spent = [[min(t.observed, horizon) for t in arm] for arm in (candidate, baseline)]
+    ratio = percentile_interval(
+        spent,
+        lambda ours, theirs: theirs.mean(axis=1) / ours.mean(axis=1),
+        generator=generator,
+        confidence=confidence,
+        resamples=resamples,
+    )
+    return RestrictedRatio(ratio, horizon, *missed)
 
 
 def win_probability(candidate: Sequence[TargetTime], baseline: Sequence[TargetTime]) -> float:
