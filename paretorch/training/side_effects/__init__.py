@@ -10,9 +10,9 @@ from torch import nn
 from paretorch.errors import InputError
 from paretorch.evidence.side_effect_words import collapse_warning
 from paretorch.training.data import Examples
-from paretorch.training.side_effects.classification import classification
-from paretorch.training.side_effects.corruptions import corruptions
-from paretorch.training.side_effects.language import language
+from paretorch.training.side_effects.classification import class_effects
+from paretorch.training.side_effects.corruptions import corruption_effects
+from paretorch.training.side_effects.language import language_effects
 from paretorch.training.side_effects.reading import Reader
 from paretorch.training.task import Task
 from paretorch.training.trainer import Trainer
@@ -44,14 +44,14 @@ def side_effects(
     Returns:
         {} if nothing applies, else "examples" (how many), "warnings" (sentences), and
 
-        - for classes: "per_class", "worst_class", "mean_change", "disagreement", "calibration" (`classification`),
+        - for classes: "per_class", "worst_class", "mean_change", "disagreement", "calibration" (`class_effects`),
           and "corruptions" where inputs are pictures;
-        - for a language model: "domains" and "kl" (`language`).
+        - for a language model: "domains" and "kl" (`language_effects`).
 
         Fractions lie in [0, 1], changes are candidate minus dense, losses are nats per token.
 
     Raises:
-        InputError: if the outputs of the models have different shapes, or `corrupted` is below 1.
+        InputError: if the logits of the models have different or other shapes, or `corrupted` is below 1.
         NotFiniteError: if an output is NaN or infinite.
     """
     if corrupted < 1:
@@ -62,13 +62,18 @@ def side_effects(
         shape = reader.shape(chosen)
         if shape is None:
             return {}
+        if len(shape) not in (1, 2):
+            raise InputError(
+                f"the logits of task {task.name!r} have shape {tuple(shape)} per example; expected (classes,), or "
+                "(positions, tokens) for a sequence"
+            )
         found: dict[str, Any] = {"examples": len(chosen)}
         if len(shape) == 1:
-            found |= classification(reader, chosen)
+            found |= class_effects(reader, chosen)
             if task.picture is not None:
-                found["corruptions"] = corruptions(reader, chosen, task.picture, limit=corrupted)
+                found["corruptions"] = corruption_effects(reader, chosen, task.picture, limit=corrupted)
         else:
             others = task.domains() if examples is None else {}
-            found |= language(reader, chosen, others, logits_per_example=shape.numel())
+            found |= language_effects(reader, chosen, others, logits_per_example=shape.numel())
     warning = collapse_warning(found)
     return found | {"warnings": [] if warning is None else [warning]}

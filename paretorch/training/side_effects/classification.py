@@ -15,7 +15,7 @@ from paretorch.training.side_effects.reading import Reader
 BATCH = 512
 
 
-def classification(reader: Reader, examples: Examples) -> dict[str, Any]:
+def class_effects(reader: Reader, examples: Examples) -> dict[str, Any]:
     """Change by class, disagreement and calibration of both models.
 
     Args:

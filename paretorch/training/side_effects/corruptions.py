@@ -49,7 +49,7 @@ def corrupt(pixels: Tensor, *, name: str, severity: int, stream: torch.Generator
     return changed.clamp(0, 1)
 
 
-def corruptions(reader: Reader, examples: Examples, picture: Picture, *, limit: int) -> list[dict[str, Any]]:
+def corruption_effects(reader: Reader, examples: Examples, picture: Picture, *, limit: int) -> list[dict[str, Any]]:
     """The accuracy of both models on every corruption.
 
     Args:

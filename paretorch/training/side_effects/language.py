@@ -33,7 +33,7 @@ def kl_divergence(dense: Tensor, candidate: Tensor) -> Tensor:
     return torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum(-1)
 
 
-def language(
+def language_effects(
     reader: Reader, examples: Examples, others: Mapping[str, Examples], *, logits_per_example: int
 ) -> dict[str, Any]:
     """Losses by domain and the divergence from the dense model.
