@@ -45,21 +45,21 @@ def model_size(model: nn.Module) -> ModelSize:
         raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
     parameters = _distinct(list(model.parameters()))
     stored = [tensor for tensor in model.state_dict(keep_vars=True).values() if isinstance(tensor, Tensor)]
-    parts = [_parts(tensor) for tensor in _distinct([*parameters, *stored])]
+    parts = [stored_parts(tensor) for tensor in _distinct([*parameters, *stored])]
     hidden = any(is_traceable_wrapper_subclass(p) for p in parameters)
     return ModelSize(
         params=sum(p.numel() for p in parameters),
-        nonzeros=None if hidden else sum(int(torch.count_nonzero(v)) for p in parameters for v in _parts(p)[0]),
+        nonzeros=None if hidden else sum(int(torch.count_nonzero(v)) for p in parameters for v in stored_parts(p)[0]),
         payload_bytes=sum(value.numel() * value.element_size() for values, _ in parts for value in values),
         metadata_bytes=sum(index.numel() * index.element_size() for _, indices in parts for index in indices),
     )
 
 
-def _parts(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The dense tensors that a tensor is stored as: values, and indices."""
+def stored_parts(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The dense tensors that a tensor is stored as: values, and indices (empty for a dense tensor)."""
     tensor = tensor.detach()
     if is_traceable_wrapper_subclass(tensor):
-        inner = [_parts(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
+        inner = [stored_parts(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
         return [v for values, _ in inner for v in values], [i for _, indices in inner for i in indices]
     if tensor.layout == torch.strided:
         return [tensor], []
