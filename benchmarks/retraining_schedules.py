@@ -16,9 +16,9 @@ import torch
 from _harness import over_seeds, table, write_result
 
 from paretorch.methods.schedules import MultiStep
+from paretorch.pipelines.arm import compress
 from paretorch.pipelines.dense import train_dense
 from paretorch.pipelines.imp import IMP, Retraining
-from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
@@ -55,13 +55,15 @@ def run_seed(task: FashionMNIST, seed: int, work: Path) -> dict[str, dict[str, A
                 with RunDirectory(work / f"{name}-s{seed}", recipe=__doc__ or "", resume=True) as directory:
                     trainer = Trainer(task, SETTINGS, seed=seed, directory=directory)
                     rates = RATES if schedule == "FT" else ()
-                    result, trials = tuned(imp, rates, trainer, dense)
+                    best = compress(imp, rates, trainer, dense)
+                    result, masks = best.trained, best.trained.masks
+                    assert masks is not None
                 found[name] = {
                     "accuracy": trainer.evaluate(result.model, task.test_set())["accuracy"],
-                    "zeros": result.masks.num_pruned,
-                    "weights": result.masks.num_weights,
+                    "zeros": masks.num_pruned,
+                    "weights": masks.num_weights,
                     "lr_peak": result.entries[-1]["lr_peak"],
-                    "trained_epochs": epochs + sum(trial["epochs"] for trial in trials),
+                    "trained_epochs": epochs + sum(trial["epochs"] for trial in best.trials),
                 }
                 print(seed, name, found[name], flush=True)
     return found

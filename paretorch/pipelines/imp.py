@@ -107,6 +107,12 @@ class IMP:
         if self.retraining.reestimate_batches < 0:
             raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
 
+    def method_ids(self) -> list[str]:
+        """Cards of the methods that act."""
+        random = self.selection.allocation == "random"
+        averaged = ["bn-reestimate"] if self.retraining.reestimate_batches else []
+        return [*([] if random else ["magnitude"]), "masks", *averaged, self.retraining.schedule.lower()]
+
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
         """Refuse what `run` would refuse, before a dense model is trained; `model` may be fresh and is not changed.
 

@@ -1,65 +1,87 @@
 """The best of several learning rates, chosen on validation; the trials that were not chosen are charged to the arm.
 
-A comparison is only fair if every arm may be tuned at a known cost: each rate is a full prune-retrain run.
+A comparison is only fair if every arm may be tuned at a known cost: each rate is a full run.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from paretorch.errors import NotFiniteError
-from paretorch.pipelines.dense import DenseResult
-from paretorch.pipelines.imp import IMP, IMPResult
+from paretorch.pipelines.run_writer import Trained
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """The trial that did best.
+
+    Attributes:
+        trained: what came of it.
+        trials: one ledger entry per trial that was not chosen.
+        tuning: for the record: "trials", "space", "chosen", and the "values" (validation) and "costs" (seconds) of the
+            trials that did not diverge; {} when there was nothing to choose.
+    """
+
+    trained: Trained
+    trials: list[dict[str, Any]]
+    tuning: dict[str, Any]
+
+
 def tuned(
-    imp: IMP,
-    rates: Sequence[float],
-    trainer: Trainer,
-    dense: DenseResult,
-) -> tuple[IMPResult, list[dict[str, Any]]]:
-    """Run `imp` once per rate and keep the best on validation; the first wins a tie.
+    run: Callable[[float | None, Trainer], Trained], rates: Sequence[float], trainer: Trainer, *, epochs: float | None
+) -> Tuned:
+    """Call `run` once per rate and keep the best on validation; the first wins a tie.
 
     Args:
-        imp: with no rates it is run as it is.
-        rates: learning rates for `imp.retraining.lr`.
+        run: one trial, given its learning rate and its trainer; without rates it is called once, with None.
+        rates: learning rates to choose from.
         trainer: each trial gets its own folder below `trials/` in the trainer's directory.
-        dense: the model to prune, which is left as it is, and its learning rates.
-
-    Returns:
-        The chosen result, and one ledger entry per trial that was not chosen.
+        epochs: budget of one trial, which a trial that diverges is charged in full; None if it is given in minutes.
 
     Raises:
         NotFiniteError: if the only run, or every trial, diverges.
     """
     if not rates:
-        return imp.run(trainer, dense.model, dense=dense.schedule), []
-    best: tuple[float, IMPResult] | None = None
+        return Tuned(trained=run(None, trainer), trials=[], tuning={})
+    best: tuple[float, Trained] | None = None
     entries: list[tuple[float, dict[str, Any]]] = []
     failures: list[NotFiniteError] = []
     for rate in rates:
-        trial = replace(imp, retraining=replace(imp.retraining, lr=rate))
         own = Trainer(trainer.task, trainer.settings, seed=trainer.seed, directory=_folder(trainer.directory, rate))
         began = time.perf_counter()
         try:
-            result = trial.run(own, dense.model, dense=dense.schedule)
+            trained = run(rate, own)
         except NotFiniteError as error:
             failures.append(error)
-            entries.append((rate, _diverged(rate, imp, trainer, seconds=time.perf_counter() - began)))
+            entries.append((rate, _diverged(rate, trainer, epochs=epochs, seconds=time.perf_counter() - began)))
             continue
         finally:
             if own.directory is not None:
                 own.directory.close()
-        value = result.entries[-1]["validation"]
-        entries.append((rate, _summary(rate, result)))
-        if best is None or trainer.task.better(value, best[1].entries[-1]["validation"]):
-            best = (rate, result)
+        entries.append((rate, _summary(rate, trained)))
+        if best is None or trainer.task.better(_validation(trained), _validation(best[1])):
+            best = (rate, trained)
     if best is None:
         raise NotFiniteError(f"every learning rate of {list(rates)} diverged; the first: {failures[0]}")
-    return best[1], [entry for rate, entry in entries if rate != best[0]]
+    ended = [entry for _, entry in entries if "validation" in entry]
+    return Tuned(
+        trained=best[1],
+        trials=[entry for rate, entry in entries if rate != best[0]],
+        tuning={
+            "trials": len(rates),
+            "space": list(rates),
+            "chosen": best[0],
+            "values": [entry["validation"] for entry in ended],
+            "costs": [entry["seconds"] for entry in ended],
+        },
+    )
+
+
+def _validation(trained: Trained) -> float:
+    return float(trained.entries[-1]["validation"])
 
 
 def _folder(directory: RunDirectory | None, rate: float) -> RunDirectory | None:
@@ -69,21 +91,21 @@ def _folder(directory: RunDirectory | None, rate: float) -> RunDirectory | None:
     return RunDirectory(directory.path / "trials" / f"lr-{float(rate)!r}", recipe=recipe, resume=True)
 
 
-def _summary(rate: float, result: IMPResult) -> dict[str, Any]:
-    trained = [entry for entry in result.entries if entry["kind"] == "retrain"]
+def _summary(rate: float, trained: Trained) -> dict[str, Any]:
+    steps = [entry for entry in trained.entries if "steps" in entry]
     return {
         "phase": f"trial-lr-{rate:g}",
         "kind": "trial",
         "lr_peak": rate,
-        "validation": trained[-1]["validation"],
-        **{key: sum(entry[key] for entry in trained) for key in ("steps", "epochs", "samples", "seconds")},
+        "validation": _validation(trained),
+        **{key: sum(entry[key] for entry in steps) for key in ("steps", "epochs", "samples", "seconds")},
     }
 
 
-def _diverged(rate: float, imp: IMP, trainer: Trainer, *, seconds: float) -> dict[str, Any]:
+def _diverged(rate: float, trainer: Trainer, *, epochs: float | None, seconds: float) -> dict[str, Any]:
     """A trial that diverged is charged its whole budget, because it was granted it."""
     entry = {"phase": f"trial-lr-{rate:g}", "kind": "trial", "lr_peak": rate, "diverged": True, "seconds": seconds}
-    if imp.epochs is None:
+    if epochs is None:
         return entry
-    steps = trainer.num_steps(imp.epochs)
-    return entry | {"epochs": imp.epochs, "steps": steps, "samples": steps * trainer.settings.batch_size}
+    steps = trainer.num_steps(epochs)
+    return entry | {"epochs": epochs, "steps": steps, "samples": steps * trainer.settings.batch_size}

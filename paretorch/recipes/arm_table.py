@@ -10,9 +10,9 @@ from pydantic import Field
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules import NormScope
+from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.imp import IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
-from paretorch.pipelines.sweep import Arm
 from paretorch.recipes.strict import NotNegative, Positive, Sparsity, Strict, validated
 
 LIST_VALUED = ("tune_lr", "include", "exclude")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
+from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.dense import PublishedDense, TrainedDense
-from paretorch.pipelines.sweep import Arm, Sweep
+from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes.arm_table import expand
 from paretorch.recipes.strict import Strict
 from paretorch.recipes.train_table import DenseTable, TrainTable

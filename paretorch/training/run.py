@@ -25,13 +25,14 @@ class RunDirectory:
         path: created if it does not exist.
         recipe: text that says what is run; kept as `recipe.toml`.
         resume: go on in a directory that already holds a run.
+        wait_s: how long to wait for another process that works in it.
 
     Raises:
         InputError: if the directory holds a run and `resume` is False, if it holds the run of another recipe, if it
             holds files that are no run, if it cannot be written, or if another process works in it.
     """
 
-    def __init__(self, path: str | Path, *, recipe: str, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, *, recipe: str, resume: bool = False, wait_s: float = 0.0) -> None:
         self.path = Path(path)
         self._lock = FileLock(self.path / "lock")
         self._writes = int(os.environ.get("RANK", "0")) == 0
@@ -43,7 +44,7 @@ class RunDirectory:
         except OSError as error:
             raise InputError(f"cannot create the run directory {self.path}: {error.strerror}") from error
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=wait_s)
         except Timeout:
             raise InputError(
                 f"another process is working in {self.path}; wait for it, stop it, or choose another directory"

@@ -12,10 +12,10 @@ from torch import nn
 
 from paretorch.errors import ArtefactError, InputError, RunError
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, MultiStep
+from paretorch.pipelines.arm import compress
 from paretorch.pipelines.dense import DenseResult, train_dense
 from paretorch.pipelines.imp import CALIBRATION_STEPS, IMP, Retraining
 from paretorch.pipelines.pruning_step import Selection
-from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
@@ -222,7 +222,7 @@ def test_trials_of_nearly_equal_rates_have_folders_of_their_own(dense: DenseResu
     rates = (0.012345678, 0.012345679)
     imp = IMP(sparsity=0.5, epochs=1, retraining=Retraining(schedule="FT"))
     with RunDirectory(tmp_path / "run", recipe="x") as directory:
-        tuned(imp, rates, trainer(directory), dense)
+        compress(imp, rates, trainer(directory), dense)
     assert len(list((tmp_path / "run" / "trials").iterdir())) == 2
 
 

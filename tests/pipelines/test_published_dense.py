@@ -14,9 +14,10 @@ from torch import nn
 from paretorch.errors import InputError
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.schedules import MultiStep, Schedule
+from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.dense import PublishedDense
 from paretorch.pipelines.imp import IMP
-from paretorch.pipelines.sweep import Arm, Sweep
+from paretorch.pipelines.sweep import Sweep
 from paretorch.training import published as room
 from paretorch.training.published import ENTRIES, Published
 from paretorch.training.settings import OptimizerSpec, TrainSettings
