@@ -1,7 +1,6 @@
 """The fronts of a report: one scatter per cost axis, with the points that no other point beats joined by a line."""
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +9,11 @@ import plotly.graph_objects as go
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.front import Front, Point
 from paretorch.evidence.report.axes import Axis, Place
-from paretorch.evidence.report.layout import bounds, finished
+from paretorch.evidence.report.layout import bounds, finished, log_axis
 from paretorch.evidence.report.series import marks_of, series
 from paretorch.evidence.report.style import DENSE_MARKS, MUTED, TEXT, Marks, short
 from paretorch.evidence.statistics import Interval
 
-MAX_DECADE = 12  # a terabyte, or a trillion parameters
-CROWDED = 300.0  # ratio of costs from which ticks at 1, 2 and 5 would touch
 APART = 0.014  # of the axis, between series of equal cost
 REFERENCE_DASHES = ("longdashdot", "dashdot", "longdash")
 REACH = 1.0  # references further from the points than this multiple of their span are named, not drawn
@@ -106,8 +103,8 @@ def _add_series(
         name=html.escape(name),
         marker={"color": drawn.colour, "symbol": symbols, "size": 15 if drawn is DENSE_MARKS else 10},
         line={"color": drawn.colour, "width": 1.5, "dash": drawn.dash},
-        error_y=_bars(qualities, drawn),
-        error_x=_bars(costs, drawn),
+        error_y=bars(qualities, drawn),
+        error_x=bars(costs, drawn),
         text=[html.escape(arm.label) for arm, _ in shown],
         customdata=[
             [metric.mean(interval), f"{place.cost.mean:,.6g}", "" if place.certified else "<br>time not certified"]
@@ -163,24 +160,15 @@ def _ends(axis: Axis) -> list[float]:
 def _scale(axis: Axis, costs: Sequence[Interval]) -> dict[str, Any]:
     """Axis settings: 1-2-5 or decimal ticks on a logarithm, zero for totals, at least 0.9 to 1.1 for time ratios."""
     if axis.log:
-        low, high = max(1.0, min(c.mean for c in costs)), max(c.mean for c in costs)
-        decades = range(math.floor(math.log10(low)), 1 + MAX_DECADE)
-        digits = (1, 2, 5) if high / low < CROWDED else (1,)
-        values = [digit * 10**decade for decade in decades for digit in digits]
-        return {"type": "log", "tickvals": values, "ticktext": [_tick(value) for value in values], "tickangle": 0}
+        return log_axis(max(1.0, min(c.mean for c in costs)), max(c.mean for c in costs))
     if axis.key.startswith("latency"):
         ends = [end for c in costs for end in (c.low, c.mean, c.high) if end is not None]
         return {"range": [min(0.9, 0.98 * min(ends)), max(1.1, 1.02 * max(ends))]}
     return {"rangemode": "tozero"}
 
 
-def _tick(value: int) -> str:
-    """'500', '2k', '50M', '1G', '10T': short enough for a narrow screen."""
-    group = min((len(str(value)) - 1) // 3, 4)
-    return f"{value // 1000**group}{('', 'k', 'M', 'G', 'T')[group]}"
-
-
-def _bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:
+def bars(intervals: Sequence[Interval], drawn: Marks) -> dict[str, Any] | None:
+    """The ends of intervals as plotly's error bars; None when none has any."""
     if all(interval.low is None for interval in intervals):
         return None
     above = [0.0 if i.high is None else i.high - i.mean for i in intervals]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from paretorch.evidence.arms import Arm
+from paretorch.evidence.families import Axis
 
 _ALWAYS = {
     "sparsity": "Fraction of the prunable weights that are exactly zero. 90 % sparsity keeps one weight in ten.",
@@ -17,6 +18,21 @@ _ALWAYS = {
     "reference": "A value of the metric on the test data that needs no model of ours, such as the majority class.",
     "certified": "The machine was quiet while it was timed. Other times are shown and marked.",
 }
+_COMPARISON = {
+    "family": "The runs of one recipe at several durations and seeds, each a full training with its schedule scaled.",
+    "envelope": "The best quality at most a given cost. Curves are not monotone: a long training can end below a "
+    "shorter one.",
+    "ratio at equal quality": "Cost of the baseline over cost of the candidate to reach the same quality. Above 1 the "
+    "candidate is cheaper; it can be above 1 at one quality and below 1 at another.",
+    "range": "The qualities that every seed of both families passes through.",
+    "censored": "A seed that did not reach the quality with its longest run: its cost is known from below only.",
+    "statistical": "How many times fewer steps the candidate needs.",
+    "hardware": "How many times shorter a step of the candidate is.",
+    "control": "A family that rules out a simpler explanation: a smaller model, a random variant of the method, dense "
+    "training cut short.",
+    "screening": "A quick look with fewer seeds or durations; nothing found in it is a claim.",
+}
+_SPEEDUP = {"speed-up": "The ratio at equal quality where the cost is measured time; no other ratio is called so."}
 _SCHEDULES = {
     "FT": "Fine-tuning: retraining at the last learning rate of dense training, constant.",
     "LRW": "Learning-rate rewinding: the last part of the dense schedule again, as long as the budget.",
@@ -36,3 +52,9 @@ def terms(arms: Sequence[Arm]) -> dict[str, str]:
     used = [str(arm.group.get(name)) for name in ("method", "schedule") for arm in arms]
     known = _METHODS | _SCHEDULES
     return {word: known[word] for word in dict.fromkeys(used) if word in known} | _ALWAYS
+
+
+def comparison_terms(axis: Axis) -> dict[str, str]:
+    """Word -> explanation for a comparison of families of durations, whose cost is counted on `axis`."""
+    shared = {word: _ALWAYS[word] for word in ("±", "low-n", "paired", "measured", "theoretical")}
+    return _COMPARISON | (_SPEEDUP if axis == "seconds" else {}) | shared

@@ -14,12 +14,30 @@ import plotly.graph_objects as go
 from paretorch.evidence.report.style import CARD, GRID, MUTED, TEXT, short
 from paretorch.evidence.words import Metric
 
+MAX_DECADE = 21
+CROWDED = 300.0  # ratio of the ends from which ticks at 1, 2 and 5 would touch
+NARROW = 4.0  # ratio below which plotly's own ticks are better: 1, 2 and 5 could leave none in sight
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
 def bounds(metric: Metric) -> dict[str, float]:
     """A percentage cannot leave 0 to 100, though its t-interval can; a little room keeps the marks whole."""
     return {"minallowed": -2, "maxallowed": 102} if metric.is_fraction else {}
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """Settings of a logarithmic axis for values from `low` to `high`, with ticks at 1, 2 and 5."""
+    if high / low < NARROW:
+        return {"type": "log"}
+    digits = (1, 2, 5) if high / low < CROWDED else (1,)
+    values = [digit * 10.0**decade for decade in range(math.floor(math.log10(low)), 1 + MAX_DECADE) for digit in digits]
+    return {"type": "log", "tickvals": values, "ticktext": [_tick(value) for value in values], "tickangle": 0}
+
+
+def _tick(value: float) -> str:
+    """'0.5', '500', '2k', '50M', '1G', '10T': short enough for a narrow screen."""
+    group = min(max(0, math.floor(math.log10(value) + 1e-9) // 3), 7)
+    return f"{value / 1000**group:.6g}{('', 'k', 'M', 'G', 'T', 'P', 'E', 'Z')[group]}"
 
 
 def finished(figure: go.Figure, *, height: int) -> dict[str, Any]:

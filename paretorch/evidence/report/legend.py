@@ -41,12 +41,17 @@ class Entry:
 
 
 def entries(figure: dict[str, Any]) -> list[Entry]:
-    """The key of a figure: traces of one `legendgroup` share an entry; those that no legend would list get none."""
+    """The key of a figure: traces of one `legendgroup` share an entry; those that no legend would list get none.
+
+    Where one trace of a group draws the line and another the symbols, the entry shows both.
+    """
     found: dict[str, Entry] = {}
     for position, trace in enumerate(figure["data"]):
         group = trace.get("legendgroup", trace.get("name", ""))
         if group not in found and trace.get("showlegend", True) and trace.get("name"):
             found[group] = _entry(trace)
+        elif group in found and not found[group].path:
+            found[group].path = _entry(trace).path
         if group in found:
             found[group].traces.append(position)
     return list(found.values())

@@ -1,0 +1,35 @@
+"""How the cost axes of a comparison are named: only a ratio of measured times is ever called a speed-up."""
+
+from paretorch.evidence.claim_words import name_of_ratio
+from paretorch.evidence.families import Axis, Scope
+
+_COSTS: dict[Axis, str] = {
+    "seconds": "training seconds (measured)",
+    "steps": "optimizer steps",
+    "samples": "training examples seen",
+    "epochs": "training epochs",
+    "flops": "operations of training (counted)",
+    "energy_j": "energy of training, J (measured)",
+}
+_SCOPES: dict[Scope, str] = {"total": "all phases", "after_dense": "without dense training"}
+_SOURCES: dict[Axis, str] = {"seconds": " (measured)", "energy_j": " (measured)", "flops": " (theoretical)"}
+
+
+def axis_label(axis: Axis) -> str:
+    """'training seconds (measured)', short enough for an axis on a narrow screen."""
+    return _COSTS[axis]
+
+
+def scope_words(scope: Scope) -> str:
+    """'all phases'."""
+    return _SCOPES[scope]
+
+
+def cost_label(axis: Axis, scope: Scope) -> str:
+    """'training seconds (measured), all phases'."""
+    return f"{_COSTS[axis]}, {_SCOPES[scope]}"
+
+
+def ratio_label(axis: Axis) -> str:
+    """'speed-up (measured)', 'ratio of steps', 'ratio of operations (theoretical)'."""
+    return name_of_ratio(axis) + _SOURCES.get(axis, "")
