@@ -150,10 +150,8 @@ def test_models_are_read_in_evaluation_mode_and_left_as_they_were() -> None:
     assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in dense.parameters())
     assert torch.equal(torch.get_rng_state(), drawn), "random numbers of others were used up"
-    assert (
-        first["per_class"]["dense"]
-        == side_effects(task, trainer, dense=dense.eval(), candidate=dense)["per_class"]["candidate"]
-    )
+    after = side_effects(task, trainer, dense=dense.eval(), candidate=dense)
+    assert first["per_class"]["dense"] == after["per_class"]["candidate"]
 
 
 def test_no_gradient_is_followed() -> None:
@@ -192,6 +190,17 @@ def test_models_with_different_classes_are_refused() -> None:
     task = lookup_task((5, 5, 5, 5))
     with pytest.raises(InputError, match=r"torch.Size\(\[4\]\) per example, the candidate's torch.Size\(\[5\]\)"):
         side_effects(task, Trainer(task, plain(4)), dense=Lookup({}), candidate=Lookup({}, classes=5))
+
+
+def test_logits_of_another_form_are_refused_by_their_shape() -> None:
+    class Odd(SupervisedTask):
+        def logits(self, model: nn.Module, batch: Batch) -> Tensor | None:
+            return batch["inputs"].view(-1, 1, 1, 3)
+
+    examples = ArrayExamples(inputs=torch.ones(8, 3), targets=torch.zeros(8, dtype=torch.long))
+    task = Odd(partial(nn.Linear, 3, 2), train=examples, evaluation=examples, test=examples)
+    with pytest.raises(InputError, match=r"logits of task 'supervised' have shape \(1, 1, 3\) per example"):
+        side_effects(task, Trainer(task, plain(4)), dense=task.model(), candidate=task.model())
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:
