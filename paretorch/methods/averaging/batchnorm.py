@@ -12,7 +12,7 @@ batch means is not part of `var`.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,26 +20,43 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from paretorch.errors import InputError
-from paretorch.methods.card import Card
+from paretorch.methods.card import Card, HyperParameter
+from paretorch.methods.cost_model import Effect, Effects, LayerShape
+
+
+def _cost(_layers: Sequence[LayerShape], _batch: int, settings: Mapping[str, Any]) -> Effects:
+    """One forward pass per batch given."""
+    return {"extra_forward": Effect(added=settings["batches"])}
+
 
 CARD = Card(
     id="bn-reestimate",
     title="Batch-norm re-estimation",
     summary="Replaces running means and variances by averages over given batches; no parameter changes.",
+    year=2018,
+    references=(
+        "Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, UAI 2018, section 3.2",
+        "after pruning and averaging: Zimmer, Spiegel and Pokutta, ICLR 2024",
+    ),
     cells=(("parameters", "replace"),),
     phase=("prune", "post_train"),
-    semantic_class="semantic",
-    relieves=("accuracy lost to stale statistics",),
-    worsens=("forward passes",),
-    cost_model="one forward pass per batch given, no backward pass",
+    hooks=("model_surgery",),
+    after=("magnitude", "nm-pattern", "filter-norm"),
+    composes_with=("magnitude", "nm-pattern", "filter-norm"),
+    worsens=("compute",),
+    caveat="repairs the accuracy that is lost to stale statistics, and none that is lost to missing weights",
+    cost="one forward pass per batch given, no backward pass",
+    cost_model=_cost,
+    charges=("calibration passes",),
     realised_by="training batches at hand; a model with batch norm",
+    hyperparams=(HyperParameter(name="batches", default=20, low=1, high=10_000, scale="integer"),),
+    quality_risk="none",
     invariants=(
         "no parameter changes",
         "running statistics are the means over batches of batch mean and unbiased batch variance",
         "train/eval modes, momentum and buffer dtypes are as before",
         "the same batches give the same statistics again",
     ),
-    reference="Izmailov et al., UAI 2018, section 3.2; Zimmer, Spiegel and Pokutta, ICLR 2024",
 )
 
 

@@ -18,25 +18,34 @@ from paretorch.methods.card import Card
 from paretorch.methods.method import Method, Run
 from paretorch.methods.sparsity.attachment import hooked
 from paretorch.methods.sparsity.binding import Binding, bind, clear_state_
+from paretorch.methods.sparsity.costs import EPOCHS, masks_cost
 from paretorch.methods.sparsity.masks import Masks
 
 CARD = Card(
     id="masks",
     title="Weight masks with exact zeros",
     summary="Holds pruned weights at exactly +0.0 through training, without touching the model's structure.",
+    year=2015,
+    references=("Han, Pool, Tran and Dally, Learning both weights and connections, NeurIPS 2015, section 3",),
     cells=(("parameters", "restrict"),),
     phase=("prune", "retrain", "finetune"),
-    semantic_class="semantic",
-    relieves=("nonzeros",),
-    worsens=("memory", "step time"),
-    cost_model="1 byte per weight; two elementwise products per step, on the gradient and on the weight",
+    stateful=True,
+    hooks=("model_surgery", "grad_ready", "post_step"),
+    composes_with=("magnitude", "nm-pattern", "filter-norm"),
+    worsens=("memory capacity", "memory bandwidth", "launch overhead"),
+    caveat="relieves nothing by itself: it keeps the zeros that another method made",
+    cost="1 byte per weight; two elementwise products per step, on the gradient and on the weight",
+    cost_model=masks_cost,
+    charges=("retraining epochs",),
     realised_by="nothing by itself: fewer bytes after compression, less time only through a sparse kernel or a cut",
+    hyperparams=(EPOCHS,),
+    excludes=("biases", "norms", "embeddings"),
+    quality_risk="none",
     invariants=(
         "pruned weights are +0.0 after every optimizer step",
         "kept weights are bitwise those of the reparametrised model, with and without clipping",
         "state_dict keys, modules and forward pass are those of the dense model",
     ),
-    reference="Han, Pool, Tran, Dally (2015), Learning both weights and connections, section 3",
     evidence=("mask_enforcement",),
 )
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
-from paretorch.methods.card import Card
+from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.sparsity.allocation import (
     custom_counts,
     erk_counts,
@@ -25,6 +25,7 @@ from paretorch.methods.sparsity.allocation import (
     uniform_counts,
     uniform_plus_counts,
 )
+from paretorch.methods.sparsity.costs import pruned_cost
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.prunable import CONVOLUTIONS, LAYER_TYPES, Patterns, Prunable, find_prunable
 from paretorch.methods.sparsity.ranking import Scores, check_ranked, require_finite, tensor_of
@@ -153,19 +154,33 @@ CARD = Card(
     id="magnitude",
     title="Magnitude pruning",
     summary="Removes the given fraction of weights, the smallest in absolute value, of all layers or of each.",
+    year=2015,
+    references=(
+        "Han, Pool, Tran and Dally, NeurIPS 2015, section 3",
+        "allocations: Gale, Elsen and Hooker, arXiv 1902.09574, 2019; Evci et al., ICML 2020; Lee et al., ICLR 2021",
+    ),
     cells=(("parameters", "remove"),),
     phase=("prune",),
-    semantic_class="semantic",
-    relieves=("weights", "stored bytes with a sparse or entropy-coded format", "MACs in theory"),
-    worsens=("quality until retrained",),
-    cost_model="Selection reads the weights about three times; no forward or backward pass, no data.",
+    hooks=("model_surgery",),
+    before=("masks",),
+    composes_with=("masks", "bn-reestimate", "llr", "allr"),
+    relieves=("inference size", "inference compute"),
+    caveat="quality falls until the model is retrained; dense tensors and dense kernels gain nothing",
+    cost="Selection reads the weights about three times; no forward or backward pass, no data.",
+    cost_model=pruned_cost,
     realised_by="A sparse kernel, or a format that does not store zeros; dense kernels gain nothing.",
+    hyperparams=(
+        HyperParameter(name="sparsity", low=0.0, high=1.0),
+        HyperParameter(name="allocation", default="global", scale="choice", choices=ALLOCATIONS),
+    ),
+    tuning_cost=1,
+    excludes=("biases", "norms", "embeddings"),
+    cost_scope="inference",
     invariants=(
         "exactly round(sparsity * N) weights are pruned",
         "no kept weight is smaller than a pruned one of the same ranking",
         "masks built on previous masks are nested",
         "equal magnitudes are pruned in the order of parameters and flat index",
     ),
-    reference="Han et al. 2015, section 3; allocations: Gale et al. 2019, Evci et al. 2020, Lee et al. 2021",
     evidence=("global_selection", "retraining_schedules", "published_resnets"),
 )

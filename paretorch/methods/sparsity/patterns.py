@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
-from paretorch.methods.card import Card
+from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.sparsity.allocation import uniform_counts
+from paretorch.methods.sparsity.costs import filter_cost, nm_cost
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.prunable import LAYER_TYPES, TRANSPOSED, Patterns, Prunable, find_prunable
 from paretorch.methods.sparsity.ranking import check_ranked, require_finite, tensor_of
@@ -192,28 +193,51 @@ CARDS = (
         id="nm-pattern",
         title="N:M sparsity",
         summary="Keeps the n largest of every m consecutive weights along the input dimension.",
+        year=2021,
+        references=("Mishra et al., arXiv 2104.08378, 2021, sections 2.1 and 3",),
         cells=(("parameters", "remove"),),
         phase=("prune",),
-        semantic_class="semantic",
-        relieves=("weights", "MACs by n/m on hardware that skips them"),
-        worsens=("quality until retrained",),
-        cost_model="One sort of every group; a 2:4 payload is half the weights plus 2 bits for each kept one.",
+        hooks=("model_surgery",),
+        before=("masks",),
+        conflicts=("filter-norm",),
+        composes_with=("masks", "bn-reestimate"),
+        relieves=("inference size", "inference compute", "inference latency"),
+        caveat="quality falls until the model is retrained; a pattern forbids choices that magnitude alone would make",
+        cost="One sort of every group; a 2:4 payload is half the weights plus 2 bits for each kept one.",
+        cost_model=nm_cost,
         realised_by="Sparse tensor cores (2:4, half or 8-bit types, Ampere or newer); nothing elsewhere.",
+        hyperparams=(
+            HyperParameter(name="n", default=2, low=1, high=16, scale="integer"),
+            HyperParameter(name="m", default=4, low=1, high=32, scale="integer"),
+        ),
+        excludes=("biases", "norms", "embeddings"),
+        cost_scope="inference",
         invariants=("exactly n of every m weights are kept", "equal magnitudes are pruned in index order"),
-        reference="Mishra et al. 2021, sections 2.1 and 3",
     ),
     Card(
         id="filter-norm",
         title="Filter pruning by norm",
         summary="Prunes whole output filters, those of smallest L1 or L2 norm.",
+        year=2017,
+        references=("Li, Kadav, Durdanovic, Samet and Graf, ICLR 2017, section 3.1",),
         cells=(("parameters", "remove"),),
         phase=("prune",),
-        semantic_class="semantic",
-        relieves=("weights", "MACs once the filters are cut out"),
-        worsens=("quality until retrained",),
-        cost_model="One norm per filter; no data.",
+        hooks=("model_surgery",),
+        before=("masks",),
+        composes_with=("masks", "bn-reestimate"),
+        relieves=("inference size", "inference compute", "inference latency"),
+        caveat="quality falls until the model is retrained; residual connections tie filters of several layers",
+        cost="One norm per filter; no data.",
+        cost_model=filter_cost,
         realised_by="Cutting the pruned filters out of the dense tensors; as zeros they save nothing.",
+        hyperparams=(
+            HyperParameter(name="sparsity", low=0.0, high=1.0),
+            HyperParameter(name="norm", default="l1", scale="choice", choices=("l1", "l2")),
+        ),
+        tuning_cost=1,
+        excludes=("biases", "norms", "embeddings"),
+        cost_scope="inference",
+        quality_risk="high",
         invariants=("exactly round(sparsity * F) filters are pruned", "a filter is kept or pruned as a whole"),
-        reference="Li et al. 2017, section 3.1",
     ),
 )

@@ -1,0 +1,1 @@
+"""Cards of published methods that do not ship, by the component of their main cell."""
