@@ -24,6 +24,7 @@ def noisy_runs(seeds, *, gain=0.0, noise=0.01, seed=0):
     return {s: [(c, q + gain + random.normal(0, noise)) for c, q in ((1, 0.5), (2, 0.7), (4, 0.8))] for s in seeds}
 
 
+@pytest.mark.slow
 def test_area_equals_the_peer_library_on_random_sets():
     moocore = pytest.importorskip("moocore", reason="needs the peers extra")
     random = np.random.default_rng(0)
