@@ -11,8 +11,8 @@ nothing. The plug-in is biased towards worse values, so the unbiased form is the
 A trial that failed counts: give it infinity where lower is better, minus infinity where higher is. The expectation is
 then infinite until no choice of n trials consists of failures only.
 
-Sources: Dodge, Gururangan, Card, Schwartz, Smith, "Show your work" (EMNLP 2019), section 3.1; the unbiased form:
-Tang et al., "Showing your work doesn't always work" (ACL 2020), section 3.
+Sources: Dodge, Gururangan, Card, Schwartz, Smith, "Show your work" (EMNLP 2019), section 3; the unbiased form: Tang
+et al., "Showing your work doesn't always work" (ACL 2020).
 """
 
 import math
@@ -77,13 +77,15 @@ def tuning_curve(
         higher_is_better, estimator: as `expected_best`.
 
     Raises:
-        InputError: lengths that differ, or a cost that is negative or not finite; as `expected_best`.
+        InputError: lengths that differ, no trials, or a cost that is negative or not finite; as `expected_best`.
     """
     if len(costs) != len(values):
         raise InputError(f"every trial needs a cost: {len(values)} values and {len(costs)} costs")
     if bad := [c for c in costs if not 0 <= c < math.inf]:
         raise InputError(f"the cost of a trial is finite and not negative, got {bad}")
-    mean_cost = math.fsum(costs) / max(len(costs), 1)
+    if len(costs) == 0:
+        raise InputError("no trials, so no curve; an arm that was not tuned has one trial, the run itself")
+    mean_cost = math.fsum(costs) / len(costs)
     return tuple(
         TuningPoint(n, n * mean_cost, expected_best(values, n, higher_is_better=higher_is_better, estimator=estimator))
         for n in range(1, len(values) + 1)

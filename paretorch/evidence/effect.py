@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from paretorch.errors import InputError
 from paretorch.evidence.resampling import bca_interval
 from paretorch.evidence.significance import permutation_p_value, smallest_p_value
 from paretorch.evidence.statistics import (
@@ -75,6 +76,8 @@ def effect(
         NotComparableError: paired seeds that do not match.
         InputError: no values, values that are not finite or, for ratios, not positive.
     """
+    if scale not in ("difference", "ratio"):
+        raise InputError(f"scale is 'difference' or 'ratio', got {scale!r}")
     if scale == "ratio":
         a, b = logarithms(a), logarithms(b)
     interval = (paired_interval if paired else unpaired_interval)(a, b, confidence=confidence)
