@@ -95,8 +95,10 @@ class TradeoffCurve:
         if not self.envelope:
             return [math.inf] * len(wanted)
         costs, values = self._arrays
-        times = np.where(wanted <= values[0], costs[0], math.inf)
-        inside = (wanted > values[0]) & (wanted <= values[-1])
+        reached = wanted <= values[-1]
+        times = np.full(len(wanted), math.inf)
+        times[reached] = costs[np.searchsorted(values, wanted[reached], side="left")]  # exact where it was measured
+        inside = reached & (wanted > values[0]) & ~np.isin(wanted, values)
         if inside.any():
             times[inside] = np.exp(self._inverse(wanted[inside]))
         return [float(time) for time in times]
@@ -154,7 +156,7 @@ class TradeoffCurve:
         return PchipInterpolator(np.log(costs), values)
 
     def _inverse(self, wanted: Any) -> Any:
-        """ln cost at signed qualities above the first, at most the last: Newton, kept within a shrinking interval."""
+        """ln cost at signed qualities between the first and the last: Newton, kept within a shrinking interval."""
         import numpy as np
 
         spline, values = self._spline, self._arrays[1]
