@@ -120,7 +120,11 @@ class IMP:
             InputError: as `run`.
         """
         self._check_schedules(trainer, dense)
-        select(model, self._selections(model)[-1], previous=None, seed=trainer.seed)
+        select(model, self.final_selection(), previous=None, seed=trainer.seed)
+
+    def final_selection(self) -> Selection:
+        """What is pruned in all."""
+        return self.selection if self.sparsity is None else replace(self.selection, sparsity=self.sparsity)
 
     def run(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> IMPResult:
         """Prune and retrain a copy of `model`.
@@ -175,12 +179,12 @@ class IMP:
                 replace(selection, allocation={name: 1 - (1 - s) ** (j / self.cycles) for name, s in layers.items()})
                 for j in range(1, self.cycles)
             ]
-            return [*earlier, selection]
+            return [*earlier, self.final_selection()]
         parameters = prunable_parameters(model, include=selection.include, exclude=selection.exclude)
         num_weights = sum(p.numel() for p in parameters.values())
         counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
         earlier = [replace(selection, sparsity=count / num_weights) for count in counts[:-1]]
-        return [*earlier, replace(selection, sparsity=self.sparsity)]
+        return [*earlier, self.final_selection()]
 
     def _check_schedules(self, trainer: Trainer, dense: DenseSchedule) -> None:
         if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
@@ -216,11 +220,9 @@ class IMP:
         directory = trainer.directory
         if directory is not None and (entry := directory.finished("calibrate")) is not None:
             return int(entry["steps"])
-        rehearsal = Trainer(trainer.task, trainer.settings, seed=trainer.seed)
-        rehearsed = rehearsal.fit(
-            copy.deepcopy(model), phase="calibrate", num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
+        seconds_per_step = trainer.rehearse(
+            copy.deepcopy(model), num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
         )
-        seconds_per_step = rehearsed.seconds / CALIBRATION_STEPS
         steps = round(self.minutes * 60 / seconds_per_step)
         if directory is not None:
             directory.append({"phase": "calibrate", "steps": steps, "seconds_per_step": seconds_per_step})

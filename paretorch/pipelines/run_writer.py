@@ -71,6 +71,7 @@ class RunWriter:
         recipe_hash: of that text.
         command: repeats the whole.
         notes: what readers of every record must know.
+        trained: the task with the model that was trained, where it is a variant of `task` with another model.
     """
 
     task: Task
@@ -78,6 +79,7 @@ class RunWriter:
     recipe_hash: str
     command: str
     notes: Sequence[str] = ()
+    trained: Task | None = None
 
     def directory(self, out: Path, name: str, *, wait_s: float = 0.0) -> RunDirectory:
         """The folder of one run below `out`."""
@@ -182,7 +184,7 @@ class RunWriter:
 
     def _save_artefact(self, directory: RunDirectory, model: nn.Module, masks: Masks | None) -> list[str]:
         """Write `model/`; a note instead if the model's constructor cannot be named."""
-        constructor = self.task.constructor()
+        constructor = (self.trained or self.task).constructor()
         if constructor is None:
             return [
                 "no artefact was written: the task does not name its model's constructor (give a module-level class or "

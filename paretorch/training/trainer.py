@@ -2,9 +2,10 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -176,6 +177,27 @@ class Trainer:
             curve=loop.curve,
             optimizer_state=run.optimizer.state_dict(),
         )
+
+    def rehearse(self, model: nn.Module, *, num_steps: int, methods: Sequence[Method] = ()) -> float:
+        """Seconds per training step over `num_steps` of them; nothing is evaluated and nothing is kept.
+
+        Args:
+            model: changed in place.
+            num_steps: at least 1.
+            methods: as in `fit`.
+        """
+        _check_methods(methods, self.settings)
+        own = Trainer(self.task, replace(self.settings, evaluate_epochs=sys.maxsize), seed=self.seed)
+        run = own._start(model, "rehearsal", num_steps, methods, None)
+        loop = Loop(own, run, phase="rehearsal", schedule=None)
+        with ExitStack() as stack:
+            stack.enter_context(repeatable_cudnn())
+            run.wrap()
+            stack.callback(run.unwrap)
+            loop.train(stack.enter_context(stop_on_signal()), lambda _step, _words: None)
+        for method in methods:
+            method.finish(run)
+        return loop.watch.seconds / num_steps
 
     def _start(
         self,

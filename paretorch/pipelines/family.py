@@ -1,0 +1,115 @@
+"""A family of durations: one recipe, each duration a full run of its own with its schedule built for that duration."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from paretorch.evidence.records import RunRecord
+from paretorch.methods.method import Method
+from paretorch.methods.schedules import DenseSchedule
+from paretorch.pipelines.dense import DenseResult
+from paretorch.pipelines.run_writer import Identity, RunWriter
+from paretorch.training.run import RunDirectory
+from paretorch.training.settings import TrainSettings
+from paretorch.training.task import Task
+from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(ABC):
+    """One recipe at several durations.
+
+    Attributes:
+        name, role: as in `RunRecord`.
+        durations: in epochs of what the family varies.
+        task, settings: of its runs.
+        prunes: whether its runs start from the shared dense model.
+    """
+
+    name: str
+    role: str
+    durations: Sequence[float]
+    task: Task
+    settings: TrainSettings
+
+    prunes = False
+
+    @abstractmethod
+    def check(self, dense: DenseSchedule) -> None:
+        """Refuse, before anything is trained, what a run could not do.
+
+        Raises:
+            InputError: naming the family.
+        """
+
+    @abstractmethod
+    def plan(self) -> tuple[str, int]:
+        """What one seed does, in words, and the optimizer steps it takes."""
+
+    @abstractmethod
+    def rehearsed(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
+        """Kind of phase -> a fresh model and the methods whose training step is to be timed."""
+
+    @abstractmethod
+    def run(
+        self,
+        duration: float,
+        writer: RunWriter,
+        directory: RunDirectory,
+        trainer: Trainer,
+        *,
+        dense: DenseResult | None,
+        step_s: Mapping[str, float],
+    ) -> RunRecord:
+        """One run and its record; one that diverges gets a record that says so.
+
+        Args:
+            duration: one of `durations`.
+            writer: of the record.
+            directory: of the run.
+            trainer: with that directory.
+            dense: the shared dense model, for a family that prunes.
+            step_s: median seconds of a step by kind of phase, timed in turns with the other families'.
+        """
+
+    def folder(self, duration: float, seed: int) -> str:
+        """Name of one run's folder."""
+        name = re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+        return f"{name}-{duration:g}ep-s{seed}"
+
+    def identity(
+        self, duration: float, *, steps: int, epochs: float, factors: Mapping[str, Any], methods: Sequence[str]
+    ) -> Identity:
+        """Who a run is.
+
+        Args:
+            duration: one of `durations`.
+            steps, epochs: optimizer steps and epochs of what the family varies.
+            factors: of the family.
+            methods: ids of the cards that act.
+        """
+        return Identity(
+            label=f"{self.name}, {duration:g} epochs",
+            factors={**factors, "family": self.name, "epochs": float(epochs)},
+            others={
+                "family": self.name,
+                "role": self.role,
+                "methods": list(methods),
+                "duration": {
+                    "epochs": float(epochs),
+                    "steps": steps,
+                    "samples": steps * self.settings.batch_size,
+                    "scale": duration / max(self.durations),
+                },
+            },
+        )
+
+
+def in_words(what: str, durations: Sequence[float], rates: Sequence[float]) -> str:
+    """What a family does, for a plan."""
+    tried = f" x {len(rates)} learning rates" if rates else ""
+    return f"{what} at {len(durations)} durations{tried}"

@@ -1,0 +1,68 @@
+"""A family that prunes one shared dense model and retrains it, for several retraining durations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretorch.evidence.records import RunRecord
+from paretorch.methods.method import Method
+from paretorch.methods.schedules import DenseSchedule
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.pipelines.arm import Arm
+from paretorch.pipelines.dense import DenseResult
+from paretorch.pipelines.family import Family, in_words
+from paretorch.pipelines.pruning_step import select
+from paretorch.pipelines.run_writer import RunWriter
+from paretorch.training.run import RunDirectory
+from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedFamily(Family):
+    """The shared dense model, pruned and retrained.
+
+    Attributes:
+        arms: the arm of each duration, which is its retraining epochs.
+    """
+
+    arms: Mapping[float, Arm]
+
+    prunes = True
+
+    def check(self, dense: DenseSchedule) -> None:
+        trainer = Trainer(self.task, self.settings, seed=0)
+        for arm in self.arms.values():
+            arm.check(trainer, dense)
+
+    def plan(self) -> tuple[str, int]:
+        trainer, rates = Trainer(self.task, self.settings, seed=0), self.arms[self.durations[0]].rates
+        steps = sum(trainer.num_steps(duration) for duration in self.durations) * max(1, len(rates))
+        return in_words(f"{self.name}: pruned and retrained", self.durations, rates), steps
+
+    def rehearsed(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
+        imp = self.arms[self.durations[0]].imp
+        model = trainer.model()
+        masks = select(model, imp.final_selection(), previous=None, seed=trainer.seed)
+        return {"dense": (trainer.model(), ()), "retrain": (model, (MaskEnforcement(masks),))}
+
+    def run(
+        self,
+        duration: float,
+        writer: RunWriter,
+        directory: RunDirectory,
+        trainer: Trainer,
+        *,
+        dense: DenseResult | None,
+        step_s: Mapping[str, float],
+    ) -> RunRecord:
+        assert dense is not None
+        arm = self.arms[duration]
+        identity = self.identity(
+            duration,
+            steps=trainer.num_steps(duration),
+            epochs=duration,
+            factors=arm.factors,
+            methods=arm.imp.method_ids(),
+        )
+        return arm.run(dense, writer, directory, trainer, identity, timed=False, step_s=step_s)
