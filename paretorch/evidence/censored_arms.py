@@ -71,8 +71,8 @@ def restricted_mean_ratio(
         resamples: number of bootstrap samples.
 
     Raises:
-        InputError: fewer than two runs, a horizon that is not positive or beyond the shortest try, a confidence
-            outside (0, 1), or no resamples.
+        InputError: fewer than two runs, a time of 0, a horizon that is not positive or beyond the shortest try, a
+            confidence outside (0, 1), or too few resamples.
         NotComparableError: no run of either arm hit before the horizon.
     """
     if min(len(candidate), len(baseline)) < 2:
@@ -86,6 +86,8 @@ def restricted_mean_ratio(
             f"the horizon must lie in (0, {min(tries, default=math.inf)}], the shortest try of a run that missed, got "
             f"{horizon}; beyond it the times are not known"
         )
+    if not all(t.observed for t in (*candidate, *baseline)):
+        raise InputError("a run hit at time 0, where nothing was spent and no ratio exists; choose a harder target")
     missed = [sum(not t.within(horizon) for t in arm) for arm in (candidate, baseline)]
     if missed == [len(candidate), len(baseline)]:
         raise NotComparableError(

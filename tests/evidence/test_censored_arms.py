@@ -141,6 +141,7 @@ def test_more_frequent_looks_at_one_arm_are_reported_with_both_gaps():
         (lambda: restricted_mean_ratio(hits(1, 2), hits(1, 2), generator=generator(), horizon=math.inf), "horizon"),
         (lambda: restricted_mean_ratio(hits(1, 2), hits(1, 2), generator=generator(), confidence=95), "confidence"),
         (lambda: restricted_mean_ratio(hits(1, 2), hits(1, 2), generator=generator(), resamples=0), "resamples"),
+        (lambda: restricted_mean_ratio(hits(0, 2), hits(1, 2), generator=generator()), "hit at time 0"),
         (lambda: win_probability([], hits(1)), "both arms need runs, got 0 and 1"),
         (lambda: unequal_cadence([[1.0]], [[1.0, 2.0]]), "at least two in some run"),
         (lambda: unequal_cadence([[1.0, 2.0]], [[1.0, 2.0]], tolerance=0.5), "tolerance"),
