@@ -53,8 +53,8 @@ def redundant_pairs(cards: Iterable[Card]) -> tuple[tuple[str, str], ...]:
 def multiplicative_pairs(cards: Iterable[Card]) -> tuple[tuple[str, str], ...]:
     """Pairs whose savings likely multiply.
 
-    They have no common cell, relieve different resources, do not spend what the other saves and do not exclude each
-    other. Whether they do is for a measurement of the interaction to say.
+    They have no common cell, relieve different resources and do not exclude each other. Whether their savings do
+    multiply is for a measurement of the interaction to say.
     """
     return tuple(
         (a.id, b.id)
@@ -63,8 +63,6 @@ def multiplicative_pairs(cards: Iterable[Card]) -> tuple[tuple[str, str], ...]:
         and b.relieves
         and not set(a.cells) & set(b.cells)
         and not set(a.relieves) & set(b.relieves)
-        and not set(a.relieves) & set(b.worsens)
-        and not set(b.relieves) & set(a.worsens)
         and b.id not in a.conflicts
         and a.id not in b.conflicts
     )
