@@ -14,6 +14,7 @@ import pytest
 from paretorch.evidence.report import write_report
 from paretorch.evidence.report.style import DARK, DISTINCT, PAGE_DARK, PAGE_LIGHT, marks
 from tests.evidence.test_report import Page
+from tests.evidence.test_speedup_page import BASE, FAST, REFUSED, diverged, family, write
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the browser extra")
@@ -77,7 +78,21 @@ def files(sweep, tmp_path_factory):
         "losses": losses,
         "comparison": {"runs/a": runs, "runs/b": other, "runs/c": losses},
     }
-    return {name: write_report(records, folder / f"{name}.html", command="c" * 300) for name, records in given.items()}
+    pages = {name: write_report(records, folder / f"{name}.html", command="c" * 300) for name, records in given.items()}
+    return pages | {"speedup": _speedup_page(folder)}
+
+
+def _speedup_page(folder):
+    """Every figure of a comparison, a long family name, a censored seed, a control, and two methods together."""
+    families = [
+        *BASE,
+        *diverged(FAST, seed=2, above=4),
+        *family("a control " + "x" * 60, role="control:smaller", gain=0.5),
+        *family("AVG", methods=["imp", "ema"]),
+        *family("ALLR + AVG", methods=["imp", "allr", "ema"], gain=1.6),
+    ]
+    write(folder, families, verdict=REFUSED, qualities=[0.9, 0.95], command="c" * 300)
+    return folder / "page.html"
 
 
 class Visit:
@@ -139,7 +154,7 @@ def visit(browser):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison"])
+@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison", "speedup"])
 def test_every_page_is_drawn_readable_and_fits_the_screen(visit, files, name, scheme):
     seen = visit(files[name], width=WIDTHS[0], scheme=scheme)
     figures = Page(files[name].read_text(encoding="utf-8")).figures()
@@ -164,6 +179,18 @@ def test_every_page_is_drawn_readable_and_fits_the_screen(visit, files, name, sc
     assert background == "rgb({}, {}, {})".format(*bytes.fromhex(palette["page"][1:]))
     assert seen.page.locator("#figure-problem").is_hidden()
     assert seen.complaints == []
+
+
+def test_a_comparison_of_families_can_be_read_without_colours(visit, files):
+    seen = visit(files["speedup"])
+    for figure in seen.page.query_selector_all("[data-figure]"):
+        drawn = figure.evaluate(
+            "e => e._fullData.filter(t => t.mode.includes('markers')).map(t => [t.name, [].concat(t.marker.symbol)])"
+        )
+        symbols = [(name, symbol) for name, used in drawn for symbol in used if not symbol.endswith("-open")]
+        assert len({symbol for _, symbol in symbols}) == len({name for name, _ in symbols})
+    levels = seen.page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(e => Number(e.tagName[1]))")
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_headings_do_not_skip_a_level_and_the_page_names_its_language(visit, files):

@@ -11,7 +11,7 @@ import pytest
 from paretorch.evidence.claims import Verdict, claim
 from paretorch.evidence.families import families_of
 from paretorch.evidence.records import RunRecord
-from paretorch.evidence.report.interaction import interaction, triples
+from paretorch.evidence.report.interaction import pairs
 from paretorch.evidence.report.legend import entries
 from paretorch.evidence.report.speedup_page import write_speedup_page
 from paretorch.evidence.speedup import compare_families
@@ -22,7 +22,7 @@ EPOCHS = (1, 2, 4, 8, 16)
 SEEDS = (0, 1, 2, 3, 4)
 
 
-def _family(
+def family(
     label, *, role="", methods=(), gain=1.0, step_s=0.01, seeds=SEEDS, epochs=EPOCHS, ceiling=0.98, luck=0.03, **more
 ):
     """Runs whose quality after d epochs is that of the baseline after gain * d, in steps of step_s seconds."""
@@ -56,8 +56,8 @@ def _family(
     return runs
 
 
-BASE = _family("FT", role="baseline", methods=["imp"], tuning={"trials": 3})
-FAST = _family("ALLR", role="candidate", methods=["imp", "allr"], gain=1.6, step_s=0.0125, tuning={"trials": 3})
+BASE = family("FT", role="baseline", methods=["imp"], tuning={"trials": 3})
+FAST = family("ALLR", role="candidate", methods=["imp", "allr"], gain=1.6, step_s=0.0125, tuning={"trials": 3})
 VERDICT = Verdict(
     lines=("On digits, ALLR needs less time than FT.", "At 90.0 %: 1.28.", "Nothing else was tried."),
     claimed=True,
@@ -200,7 +200,7 @@ def test_mean_curve_passes_through_the_means_and_its_band_through_students_ends(
 
 
 def test_controls_are_thinner_and_have_no_band(tmp_path):
-    smaller = _family("half the width", role="control:smaller", methods=["imp"], gain=0.5)
+    smaller = family("half the width", role="control:smaller", methods=["imp"], gain=0.5)
     traces = Page(write(tmp_path, BASE + FAST + smaller)).figures()["tradeoff"]["data"]
     widths = {t["name"]: t["line"]["width"] for t in traces if t["mode"] == "lines"}
     assert widths["half the width"] < widths["FT"] == widths["ALLR"]
@@ -289,17 +289,16 @@ def test_the_taxonomy_marks_what_was_tried_and_names_what_has_no_card(tmp_path):
 
 def test_two_methods_that_multiply_exactly_have_no_interaction(tmp_path):
     records = [
-        *_family("none", role="baseline", luck=0.0),
-        *_family("A", role="candidate", methods=["a"], gain=1.5, luck=0.0),
-        *_family("B", methods=["b"], step_s=0.008, luck=0.0),
-        *_family("AB", methods=["a", "b"], gain=1.5, step_s=0.008, luck=0.0),
+        *family("none", role="baseline", luck=0.0),
+        *family("A", role="candidate", methods=["a"], gain=1.5, luck=0.0),
+        *family("B", methods=["b"], step_s=0.008, luck=0.0),
+        *family("AB", methods=["a", "b"], gain=1.5, step_s=0.008, luck=0.0),
     ]
     speedup, families = compared(records, candidate="A", baseline="none")
-    ((a, b, both),) = triples(speedup, families)
-    assert (a.label, b.label, both.label) == ("A", "B", "AB")
-    found = interaction(speedup, a, b, both)
-    assert found.alone[1].mean == pytest.approx(1.25)
-    assert found.log.mean == pytest.approx(0.0, abs=1e-9)
+    (pair,) = pairs(speedup, families)
+    assert (pair.first, pair.second, pair.both) == ("A", "B", "AB")
+    assert pair.found.second.mean == pytest.approx(1.25)
+    assert pair.found.log.mean == pytest.approx(0.0, abs=1e-9)
     page = Page(write(tmp_path, records, candidate="A", baseline="none"))
     assert row(page, "table-interaction", "AB")["interaction (log)"] == "0.000 (0.000 to 0.000)"
 
@@ -307,30 +306,77 @@ def test_two_methods_that_multiply_exactly_have_no_interaction(tmp_path):
 @pytest.mark.parametrize(("factor", "reading"), [(0.8, "less than the product"), (1.25, "more than the product")])
 def test_interaction_is_the_log_of_what_is_missing_from_the_product(tmp_path, factor, reading):
     records = [
-        *_family("none", role="baseline", luck=0.0),
-        *_family("A", role="candidate", methods=["a"], step_s=0.008, luck=0.0),
-        *_family("B", methods=["b"], step_s=0.005, luck=0.0),
-        *_family("AB", methods=["a", "b"], step_s=0.004 / factor, luck=0.0),
+        *family("none", role="baseline", luck=0.0),
+        *family("A", role="candidate", methods=["a"], step_s=0.008, luck=0.0),
+        *family("B", methods=["b"], step_s=0.005, luck=0.0),
+        *family("AB", methods=["a", "b"], step_s=0.004 / factor, luck=0.0),
     ]
     page = Page(write(tmp_path, records, candidate="A", baseline="none"))
     cells = row(page, "table-interaction", "AB")
     assert cells["interaction (log)"].replace("−", "-").startswith(f"{math.log(factor):.3f}")
-    assert cells["speed-up (measured): product"].startswith("2.500")
+    assert cells["speed-up (measured), product"] == "2.500"
     assert cells["reading"] == reading
     heights = {t["name"]: t["y"][0] for t in page.figures()["interaction"]["data"]}
-    assert heights["both, measured"] == pytest.approx(2.5 * factor)
+    assert heights["both together"] == pytest.approx(2.5 * factor)
 
 
 def test_methods_that_overlap_or_controls_are_no_interaction(text):
     assert "Do the methods multiply" not in text
-    smaller = _family("smaller", role="control:smaller", methods=["imp", "b"])
-    both = _family("both", methods=["imp", "allr", "b"])
+    smaller = family("smaller", role="control:smaller", methods=["imp", "b"])
+    both = family("both", methods=["imp", "allr", "b"])
     speedup, families = compared(BASE + FAST + smaller + both)
-    assert triples(speedup, families) == []
+    assert pairs(speedup, families) == []
+
+
+def test_an_interaction_that_cannot_be_measured_says_why_and_is_not_drawn(tmp_path):
+    records = [
+        *family("none", role="baseline"),
+        *family("A", role="candidate", methods=["a"]),
+        *family("B", methods=["b"], ceiling=0.3),
+        *family("AB", methods=["a", "b"]),
+    ]
+    page = Page(write(tmp_path, records, candidate="A", baseline="none"))
+    assert (
+        "no quality that every seed of 'AB', 'A', 'B', 'none' passes through"
+        in row(page, "table-interaction", "AB")["reading"]
+    )
+    assert "interaction" not in page.figures()
+
+
+def test_what_compression_broke_is_told_of_the_longest_run_of_each_seed(tmp_path):
+    def effects(run):
+        change = -0.06 if run.duration["epochs"] == 16 else -0.5
+        return {
+            "examples": 200,
+            "warnings": ["the mean hides a loss"] if run.seed == 3 else [],
+            "per_class": {
+                "labels": ["cat", "dog"],
+                "dense": [0.9, 0.9],
+                "candidate": [0.9 + change, 0.95],
+                "counts": [100, 100],
+                "lost": [6, 0],
+                "gained": [0, 5],
+            },
+            "worst_class": {"label": "cat", "change": change},
+            "mean_change": change / 2,
+            "disagreement": {"rate": 0.1, "low": 0.08, "high": 0.12},
+            "calibration": {"dense": 0.02, "candidate": 0.03},
+        }
+
+    page = Page(write(tmp_path, BASE + [replace(run, side_effects=effects(run)) for run in FAST]))
+    assert [cells[0] for cells in page.tables["table-side-effects"][1:]] == ["ALLR"]
+    assert "cat: −6.0 (−6.0 to −6.0)" in row(page, "table-side-effects", "ALLR").values()
+    body = "".join(page.text)
+    assert "Warning, ALLR, seed 3: the mean hides a loss." in body
+    assert "table-classes" in page.tables
+
+
+def test_a_comparison_without_side_effects_has_no_section_on_them(text):
+    assert "What compression broke" not in text
 
 
 def test_families_without_a_common_quality_say_so_and_still_show_their_runs(tmp_path):
-    far = _family("far", role="candidate", ceiling=0.3)
+    far = family("far", role="candidate", ceiling=0.3)
     page = Page(write(tmp_path, BASE + far, candidate="far", verdict=REFUSED))
     assert "No quality is reached by every seed of both families" in "".join(page.text)
     assert set(page.figures()) == {"tradeoff", "gain"}
@@ -347,7 +393,7 @@ def test_a_comparison_of_which_no_run_finished_still_has_a_page(tmp_path):
 
 
 def test_one_seed_and_one_duration_draw_no_band_and_no_line(tmp_path):
-    records = _family("FT", role="baseline", seeds=(0,), epochs=(4,)) + _family("ALLR", seeds=(0,), epochs=(4,))
+    records = family("FT", role="baseline", seeds=(0,), epochs=(4,)) + family("ALLR", seeds=(0,), epochs=(4,))
     page = Page(write(tmp_path, records, verdict=REFUSED))
     modes = [t["mode"] for t in page.figures()["tradeoff"]["data"]]
     assert modes == ["markers", "markers"]

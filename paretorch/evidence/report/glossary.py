@@ -23,7 +23,7 @@ _COMPARISON = {
     "envelope": "The best quality at most a given cost. Curves are not monotone: a long training can end below a "
     "shorter one.",
     "ratio at equal quality": "Cost of the baseline over cost of the candidate to reach the same quality. Above 1 the "
-    "candidate is cheaper; it can be above 1 at one quality and below 1 at another.",
+    "candidate costs less; it can be above 1 at one quality and below 1 at another.",
     "range": "The qualities that every seed of both families passes through.",
     "censored": "A seed that did not reach the quality with its longest run: its cost is known from below only.",
     "statistical": "How many times fewer steps the candidate needs.",

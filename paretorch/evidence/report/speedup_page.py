@@ -10,8 +10,9 @@ from paretorch.evidence.families import Family
 from paretorch.evidence.report.cost_words import ratio_label, scope_words
 from paretorch.evidence.report.facts import facts
 from paretorch.evidence.report.glossary import comparison_terms
-from paretorch.evidence.report.interaction import interaction, interaction_figure, interaction_table, triples
+from paretorch.evidence.report.interaction import interaction_figure, interaction_table, pairs
 from paretorch.evidence.report.page import write_page
+from paretorch.evidence.report.side_effect_tables import side_effect_tables
 from paretorch.evidence.report.speedup_figures import gain_curve, ratio_curve, tradeoff
 from paretorch.evidence.report.speedup_tables import (
     NOT_CLAIMED,
@@ -29,6 +30,8 @@ from paretorch.evidence.report.sweep_page import figure_of
 from paretorch.evidence.report.table import Table
 from paretorch.evidence.report.taxonomy import method_table, taxonomy_grid
 from paretorch.evidence.report.time_to_target import censored_words, target_figure, target_table
+from paretorch.evidence.side_effect_quantities import affected
+from paretorch.evidence.side_effect_words import side_effect_sentences
 from paretorch.evidence.speedup import Speedup
 
 
@@ -38,11 +41,11 @@ class Part:
 
     key: str
     title: str
-    hint: str = ""
+    sentences: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     figures: list[dict[str, str]] = field(default_factory=list)
-    tables: list[Table | None] = field(default_factory=list)
-    folded: list[Table | None] = field(default_factory=list)
+    tables: Sequence[Table | None] = ()
+    folded: Sequence[Table | None] = ()
 
     def __post_init__(self) -> None:
         self.tables = [table for table in self.tables if table]
@@ -83,6 +86,7 @@ def write_speedup_page(
         _ratios(speedup, verdict, figures),
         _targets(speedup, shown, figures),
         _interaction(speedup, shown, figures),
+        _side_effects(shown),
         Part(
             key="runs",
             title="What was run",
@@ -165,7 +169,7 @@ def _targets(speedup: Speedup, families: Sequence[Family], figures: dict[str, di
 
 
 def _interaction(speedup: Speedup, families: Sequence[Family], figures: dict[str, dict[str, Any]]) -> Part | None:
-    found = [interaction(speedup, a, b, both) for a, b, both in triples(speedup, families)]
+    found = pairs(speedup, families)
     if not found:
         return None
     placed = []
@@ -177,4 +181,28 @@ def _interaction(speedup: Speedup, families: Sequence[Family], figures: dict[str
         title="Do the methods multiply?",
         figures=placed,
         tables=[interaction_table(speedup, found)],
+    )
+
+
+def _side_effects(families: Sequence[Family]) -> Part | None:
+    """Of the longest run of each seed: a table holds one run per seed."""
+    groups = {
+        family.label: [found[-1] for seed in family.seeds if (found := affected(family.records[seed]))]
+        for family in families
+    }
+    tables = side_effect_tables(groups)
+    if not tables:
+        return None
+    sentences = side_effect_sentences(groups)
+    warnings = [sentence for sentence in sentences if sentence.startswith("Warning")]
+    return Part(
+        key="side-effects",
+        title="What compression broke",
+        sentences=[
+            "In the longest finished run of each seed.",
+            *[sentence for sentence in sentences if sentence not in warnings],
+        ],
+        warnings=warnings,
+        tables=tables[:1],
+        folded=tables[1:],
     )
