@@ -9,7 +9,7 @@ Scores are first brought to one scale per task with fixed, declared anchors, so 
 other methods are in the pool: `normalise`, or `log_speed` for times. Higher is better throughout.
 
 Intervals are stratified bootstraps: runs are resampled independently within each task. With few runs they are too
-short: nominal 95 % cover 87 % with 3 runs of 8 tasks, 92 % with 5 of 8. With n <= 3 scores in all nothing is trimmed
+short: nominal 95 % cover 88 % with 3 runs of 8 tasks, 92 % with 5 of 8. With n <= 3 scores in all nothing is trimmed
 and the interquartile mean is the mean. Differences from the authors' library (rliable): every draw comes from the
 generator that is passed (there a given state is ignored), and tasks are never resampled, because they are a declared
 list and not a sample.

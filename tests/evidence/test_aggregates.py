@@ -148,7 +148,7 @@ def test_same_generator_state_same_interval_and_the_global_one_is_not_touched():
 
 
 def test_interval_of_three_runs_of_eight_tasks_covers_less_than_it_says():
-    # The known weakness: 0.87 instead of 0.95. 600 draws: standard error 1.4 %.
+    # The known weakness: 0.88 instead of 0.95. 600 draws: standard error 1.4 %.
     random = generator(5)
     covered = [
         stratified_interval(scores, statistic=interquartile_mean, generator=random, resamples=400).contains(0.0)

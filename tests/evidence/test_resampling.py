@@ -29,11 +29,13 @@ def test_resampled_means_of_three_values_have_their_exact_probabilities():
 
 
 def test_samples_are_resampled_each_by_itself():
-    same = [0.0, 1.0, 2.0, 3.0, 4.0]
+    digits = np.arange(5.0)
     pairs = bootstrap_distribution(
-        [same, same], lambda a, b: np.stack([a[:, 0], b[:, 0]], axis=1), generator=generator()
+        [digits, digits + 10], lambda a, b: np.stack([a[:, 0], b[:, 0]], axis=1), generator=generator()
     )
     assert pairs.shape == (9999, 2)
+    assert set(pairs[:, 0]) == set(digits)
+    assert set(pairs[:, 1]) == set(digits + 10)
     assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.04
 
 
