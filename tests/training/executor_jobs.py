@@ -12,6 +12,7 @@ from typing import Any
 
 from paretorch.errors import InputError, NotFiniteError, RunError
 from paretorch.training.executor import Job, LocalProcesses
+from paretorch.training.interrupt import stop_on_signal
 
 
 def double(number: float) -> dict[str, float]:
@@ -93,6 +94,17 @@ def waits(folder: str) -> None:
     except KeyboardInterrupt:
         (Path(folder) / f"interrupted-{os.getpid()}").touch()
         raise
+
+
+def saves(folder: str) -> None:
+    """Stop as the trainer does: one request ends it with the state saved, a second one at once without."""
+    with stop_on_signal() as stop:
+        (Path(folder) / f"started-{os.getpid()}").touch()
+        while not stop.requested:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        (Path(folder) / f"saved-{os.getpid()}").touch()
+        raise KeyboardInterrupt
 
 
 def train(folder: str, seconds_per_step: float = 0.0, kill_at: int | None = None) -> dict[str, Any]:

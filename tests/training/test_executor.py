@@ -150,6 +150,22 @@ def test_killed_worker_is_replaced_and_its_job_done_again(tmp_path: Path, caplog
     assert "attempt 3 of 3" in caplog.text
 
 
+def test_job_of_a_killed_worker_is_done_again_before_those_that_wait(tmp_path: Path) -> None:
+    jobs = [job("dies", folder=str(tmp_path), times=1, number=signal.SIGKILL), job("double", id="next", number=1)]
+    assert list(run_all(jobs)) == ["job", "next"]
+
+
+def test_last_output_of_a_dead_worker_is_that_of_its_last_job(tmp_path: Path) -> None:
+    jobs = [
+        job("says", id="first"),
+        job("process", id="between", seconds=0.3),
+        job("dies", folder=str(tmp_path), times=1, number=signal.SIGKILL),
+    ]
+    error = str(run_all(jobs, retries=0)["job"].error)
+    assert "last words" in error
+    assert "prints" not in error
+
+
 def test_job_whose_workers_die_too_often_fails_by_the_name_of_the_signal(tmp_path: Path) -> None:
     folder = tmp_path / "starts"
     folder.mkdir()
@@ -264,12 +280,12 @@ def parent(jobs: list[Job], *, workers: int = 1) -> Iterator[subprocess.Popen[st
 def test_interrupted_program_passes_it_on_once_and_leaves_nobody(
     tmp_path: Path, number: signal.Signals, to_the_group: bool
 ) -> None:
-    jobs = [job("waits", id=str(n), folder=str(tmp_path)) for n in range(3)]
+    jobs = [job("saves", id=str(n), folder=str(tmp_path)) for n in range(3)]
     with parent(jobs, workers=2) as process:
         wait_for(lambda: len(pids(tmp_path, "started")) == 2)
         (os.killpg if to_the_group else os.kill)(process.pid, number)
         assert process.wait(timeout=30) == 130
-        assert pids(tmp_path, "interrupted") == pids(tmp_path, "started")
+        assert pids(tmp_path, "saved") == pids(tmp_path, "started")
         assert len(pids(tmp_path, "started")) == 2, "the job that waited was not started"
         assert not any(exists(pid) for pid in pids(tmp_path, "started"))
 
