@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from paretorch.errors import InputError
 from paretorch.evidence.resampling import RESAMPLES, percentile_interval
@@ -139,7 +139,7 @@ def _weights(total: int, n: int, estimator: Estimator) -> NDArray[np.float64]:
     raise InputError(f"unknown estimator {estimator!r}; known are 'unbiased' and 'plug-in'")
 
 
-def _expected(values: NDArray[np.float64], weights: NDArray[np.float64], higher_is_better: bool) -> ArrayLike:
+def _expected(values: NDArray[np.float64], weights: NDArray[np.float64], higher_is_better: bool) -> NDArray[np.float64]:
     """Along the last axis."""
     sign = 1.0 if higher_is_better else -1.0
     used = weights > 0  # a failed trial without weight must not turn 0 * inf into NaN
