@@ -35,7 +35,7 @@ def check_comparable(families: Sequence[Family], *, axis: Axis) -> tuple[int, ..
             "machine with one torch, or compare steps"
         )
     if axis == "seconds":
-        _same([(family.label, interleaved(family)) for family in families], "steps timed interleaved (step_s)")
+        _same([(family.label, interleaved(family)) for family in families], "steps timed in turns")
     seeds = set.intersection(*(set(family.seeds) for family in families))
     if not seeds:
         found = "; ".join(f"{family.label!r} ran seeds {list(family.seeds)}" for family in families)
