@@ -164,17 +164,22 @@ def _studies(family: Family) -> list[dict[str, list[float]]]:
 
 
 def _gains(speedup: Speedup) -> str:
-    metric, (_, _, unit) = speedup.candidate.metric, _NOUNS[speedup.axis]
+    metric = speedup.candidate.metric
     said = []
     for gain in speedup.gains:
         if gain.difference is not None:
             doubt = ", not significant" if gain.difference.contains(0.0) else ""
-            said.append(f"{metric.signed(gain.difference)} at {plain(gain.cost, digits=3)} {unit}{doubt}")
+            said.append(f"{metric.signed(gain.difference)} at {_amount(gain.cost, speedup.axis)}{doubt}")
     if not said:
         return "At equal cost: the two arms share no cost."
     points = ", in points" if metric.is_fraction else ""
     sides = f"{metric.name} of {speedup.candidate.label} minus that of {speedup.baseline.label}"
     return f"At equal cost, {sides}{points}: {'; '.join(said)}."
+
+
+def _amount(cost: float, axis: Axis) -> str:
+    unit = _NOUNS[axis][2]
+    return f"{plain(cost, digits=3)} {unit.removesuffix('s') if cost == 1 and unit != 's' else unit}"
 
 
 def _control(role: str, outcome: str, control: Speedup | None) -> str:

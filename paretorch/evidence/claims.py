@@ -31,6 +31,7 @@ MIN_SPAN = 8.0
 MIN_SEEDS = LOW_N
 MIN_SEEDS_LONG = 3  # where one run takes longer than this:
 LONG_RUN_S = 300.0
+ONCE = 1e-9  # two measurements do not agree to so many digits
 SINGLE_RUN = 1.2  # seed noise alone changes the time to a target by as much; one run cannot tell
 
 
@@ -198,6 +199,12 @@ def _warnings(speedup: Speedup, unbeaten: Sequence[str]) -> list[str]:
         found.append(
             f"{speedup.candidate.label} does not beat {listing(names)}; what it gains over {speedup.baseline.label} "
             "may be had without it."
+        )
+    hardware = speedup.split.hardware
+    if hardware is not None and hardware.half_width is not None and hardware.half_width < ONCE * hardware.mean:
+        found.append(
+            "The ratio of the times of a step is the same for every seed, so it was measured once and the intervals do "
+            "not hold its uncertainty; time the arms again for each seed."
         )
     return found
 

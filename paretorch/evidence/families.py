@@ -23,7 +23,7 @@ from typing import Any, Literal
 from paretorch.errors import InputError, NotComparableError
 from paretorch.evidence.curves import TradeoffCurve
 from paretorch.evidence.records import RunRecord
-from paretorch.evidence.words import Metric
+from paretorch.evidence.words import Metric, percent
 
 Axis = Literal["seconds", "steps", "samples", "epochs", "flops", "energy_j"]
 Scope = Literal["total", "after_dense"]
@@ -171,8 +171,8 @@ def decay_warning(record: RunRecord) -> str | None:
     if len(rates) < 2 or max(rates) == 0 or rates[-1] <= DECAYED * max(rates):
         return None
     return (
-        f"The learning rate of {record.run_id} ended at {rates[-1] / max(rates):.0%} of its highest value, so its "
-        f"schedule had not come down; let it end below {DECAYED:.0%} at every duration."
+        f"The learning rate of {record.run_id} ended at {percent(round(rates[-1] / max(rates), 2))} of its highest "
+        f"value, so its schedule had not come down; let it end below {percent(DECAYED)} at every duration."
     )
 
 

@@ -164,7 +164,7 @@ def lr_curve(*rates, phase="dense"):
 
 def test_a_schedule_that_ends_high_is_named_and_one_that_comes_down_is_not():
     high = decay_warning(run("a", 0, 4, 0.9, curves=lr_curve(0.1, 0.2, 0.1)))
-    assert "a-4ep-s0 ended at 50% of its highest" in high
+    assert "a-4ep-s0 ended at 50 % of its highest" in high
     assert decay_warning(run("a", 0, 4, 0.9, curves=lr_curve(0.1, 0.2, 0.01))) is None  # exactly 5 %
     assert decay_warning(run("a", 0, 4, 0.9, curves=lr_curve(0.1, 0.2, 0.0101))) is not None
 
