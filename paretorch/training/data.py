@@ -112,6 +112,14 @@ class Head(Selected):
         super().__init__(examples, torch.arange(min(limit, len(examples))))
 
 
+def sampled(examples: Examples, limit: int, *, seed: int = 42) -> Examples:
+    """`limit` of the examples at random, in their order, the same for every run; all of them if there are no more."""
+    if len(examples) <= limit:
+        return examples
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
+    return Selected(examples, order[:limit].sort().values)
+
+
 def as_examples(data: Any) -> Examples:
     """Examples from a pair of arrays `(inputs, targets)`, a map-style dataset, or examples already made.
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from paretorch.training.tasks.text.char_lm import CharLM
 from paretorch.training.tasks.text.decoder import Decoder
 from paretorch.training.tasks.text.language import LanguageTask
 from paretorch.training.tasks.text.text_files import other_names
+from paretorch.training.tasks.text.text_lm import TextLM
 from paretorch.training.tasks.text.windows import IGNORED, Stream
 from paretorch.training.trainer import Trainer
 from tests.training.problems import plain
@@ -42,6 +44,11 @@ UNIFORM = Told(*[1 / VOCAB] * VOCAB)
 SKEWED = Told(0.4, *[0.1] * (VOCAB - 1))
 
 
+def divergence(dense: Tensor, candidate: Tensor) -> float:
+    """Of two vectors of logits."""
+    return float(kl_divergence(dense.double().log_softmax(-1), candidate.double().log_softmax(-1)))
+
+
 def stream(tokens: Tensor) -> Stream:
     return Stream(tokens=tokens.to(torch.int32), num_bytes=len(tokens) - 1)
 
@@ -59,7 +66,7 @@ def make_task(test: Tensor | None = None) -> LanguageTask:
     )
 
 
-def effects(task: LanguageTask, dense: nn.Module, candidate: nn.Module) -> dict:  # type: ignore[type-arg]
+def effects(task: LanguageTask, dense: nn.Module, candidate: nn.Module) -> dict[str, Any]:
     return side_effects(task, Trainer(task, plain(4)), dense=dense, candidate=candidate)
 
 
@@ -68,26 +75,26 @@ def test_divergence_is_the_sum_over_tokens_and_never_negative(a: list[float], b:
     p, q = ([math.exp(x - max(xs)) for x in xs] for xs in (a, b))
     p, q = ([x / sum(xs) for x in xs] for xs in (p, q))
     expected = math.fsum(x * (math.log(x) - math.log(y)) for x, y in zip(p, q, strict=True) if x > 0)
-    found = float(kl_divergence(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)))
+    found = divergence(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-13)
     assert found >= -1e-14
-    assert float(kl_divergence(torch.tensor(a), torch.tensor(a))) == 0.0
+    assert divergence(torch.tensor(a), torch.tensor(a)) == 0.0
 
 
 def test_divergence_of_two_biased_coins_is_the_closed_form_and_depends_on_the_order() -> None:
     fair, biased = torch.tensor([0.0, 0.0]), torch.tensor([0.9, 0.1]).log()
     forward = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
     backward = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
-    assert float(kl_divergence(fair, biased)) == pytest.approx(forward, rel=1e-6)
-    assert float(kl_divergence(biased, fair)) == pytest.approx(backward, rel=1e-6)
+    assert divergence(fair, biased) == pytest.approx(forward, rel=1e-6)
+    assert divergence(biased, fair) == pytest.approx(backward, rel=1e-6)
 
 
 def test_divergence_survives_logits_that_overflow_an_exponential_and_impossible_tokens() -> None:
     large = torch.tensor([5000.0, 0.0])
-    assert float(kl_divergence(large, large + 1e4)) == pytest.approx(0.0, abs=1e-9)
-    assert float(kl_divergence(large, -large)) == pytest.approx(5000.0)
+    assert divergence(large, large + 1e4) == pytest.approx(0.0, abs=1e-9)
+    assert divergence(large, -large) == pytest.approx(5000.0)
     masked = torch.tensor([0.0, -torch.inf])
-    assert float(kl_divergence(masked, torch.tensor([0.0, 0.0]))) == pytest.approx(math.log(2))
+    assert divergence(masked, torch.tensor([0.0, 0.0])) == pytest.approx(math.log(2))
 
 
 def test_constant_models_have_the_losses_and_the_divergence_of_their_probabilities() -> None:
@@ -155,6 +162,15 @@ def test_text_with_fewer_windows_than_parts_has_a_part_per_window() -> None:
     ]
 
 
+def test_long_texts_are_sampled_and_the_number_of_tokens_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WINDOWS", 8)
+    task = make_task(torch.arange(141) % VOCAB)  # 28 full windows
+    found = effects(task, SKEWED, UNIFORM)
+    assert found["examples"] == 28
+    assert [entry["tokens"] for entry in found["domains"]] == [10, 10, 10, 10]
+    assert found == effects(task, SKEWED, UNIFORM)
+
+
 class WithLaw(LanguageTask):
     """Has another text, of nothing but token 0."""
 
@@ -190,6 +206,33 @@ def test_folder_names_its_other_texts(tmp_path: Path) -> None:
     for name in ("train.txt", "valid.txt.xz", "test.txt", "shift_b.txt.xz", "shift_a.txt", "README.md"):
         (tmp_path / name).touch()
     assert other_names(tmp_path) == ["shift_a", "shift_b"]
+
+
+@pytest.mark.slow
+def test_byte_pair_task_names_the_other_texts_of_its_folder(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="needs the hf extra")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    pages = {"train": "the function returns 1\n" * 200, "valid": "the function fails\n", "test": "the value fails\n"}
+    for name, text in (pages | {"shift_b": "Quite another text.", "shift_a": "And one more."}).items():
+        (folder / f"{name}.txt").write_text(text)
+    model = {"context": 8, "width": 8, "depth": 1, "heads": 2}
+    task = TextLM(data=tmp_path, folder="texts", vocab_size=300, model=model)
+    dense = task.model()
+    found = effects(task, dense, dense)
+    assert [entry["name"] for entry in found["domains"]][-2:] == ["shift_a", "shift_b"]
+    trainer = Trainer(task, plain(4))
+    reported = trainer.evaluate(dense, task.other_set("shift_b"))["nll"]
+    assert found["domains"][-1]["dense"] == pytest.approx(reported, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_saved_data_set_names_its_other_splits(tmp_path: Path) -> None:
+    datasets: Any = pytest.importorskip("datasets", reason="needs the hf extra")
+    rows = {"train": ["a"], "validation": ["b"], "test": ["c"], "law": ["d"]}
+    parts = {name: datasets.Dataset.from_dict({"text": texts}) for name, texts in rows.items()}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "saved"))
+    assert other_names(tmp_path / "saved") == ["law"]
 
 
 def test_char_lm_has_four_parts_of_its_real_test_text(data_folder: Callable[[str], Path]) -> None:

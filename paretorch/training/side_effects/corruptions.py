@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paretorch.training.data import Examples, Selected
+from paretorch.training.data import Examples, sampled
 from paretorch.training.picture import Picture
 from paretorch.training.seeding import generator
 from paretorch.training.side_effects.reading import Reader
@@ -56,14 +56,14 @@ def corruption_effects(reader: Reader, examples: Examples, picture: Picture, *, 
         reader: in `evaluating`.
         examples: the test set.
         picture: how its prepared inputs are read.
-        limit: on at most so many examples, drawn at random with a fixed seed.
+        limit: on at most so many examples, drawn at random (files are often sorted by class) with a fixed seed.
 
     Returns:
         One dict per corruption: "name", "severity", "dense" and "candidate" (fractions right), "examples".
     """
     kinds = [(name, severity) for name, strengths in STRENGTHS.items() for severity in range(1, len(strengths) + 1)]
     right = dict.fromkeys(kinds, (0, 0))
-    some = _sample(examples, limit)
+    some = sampled(examples, limit)
     for number, batch in enumerate(reader.batches(some, size=BATCH)):
         pixels, labels = picture.pixels(batch["inputs"]), reader.task.labels(batch)
         for name, severity in kinds:
@@ -78,14 +78,6 @@ def corruption_effects(reader: Reader, examples: Examples, picture: Picture, *, 
         | {"examples": len(some)}
         for (name, severity), (dense, candidate) in right.items()
     ]
-
-
-def _sample(examples: Examples, limit: int) -> Examples:
-    """All examples, or `limit` of them, in their order: sets on a disk are often sorted by class."""
-    if len(examples) <= limit:
-        return examples
-    order = torch.randperm(len(examples), generator=generator(SEED, "corruption", "examples"))
-    return Selected(examples, order[:limit].sort().values)
 
 
 def _blurred(pixels: Tensor, deviation: float) -> Tensor:
