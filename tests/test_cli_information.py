@@ -2,19 +2,93 @@
 
 from pathlib import Path
 
-from tests.test_cli import paretorch
+import pytest
+
+from paretorch.methods import queries
+from paretorch.methods.catalogue import all_cards, cards
+from paretorch.methods.taxonomy import ACTIONS, COMPONENTS
+from tests.test_cli import paretorch, refused
+
+WIDTH = 80  # of a pipe
+
+
+def listed(*arguments: str, cwd: Path) -> str:
+    """What `paretorch methods` prints into a pipe."""
+    result = paretorch("methods", *arguments, cwd=cwd)
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= WIDTH
+    return result.stdout
 
 
 def test_methods_lists_every_card_and_doctor_finds_what_is_required(tmp_path: Path) -> None:
-    from paretorch.methods.catalogue import cards
-
-    listed = paretorch("methods", cwd=tmp_path)
-    assert listed.exit_code == 0, listed.output
+    printed = listed(cwd=tmp_path)
     for name in cards():
-        assert name in listed.stdout
+        assert name in printed
+    assert "lottery-ticket" not in printed
     diagnosis = paretorch("doctor", cwd=tmp_path)
     assert diagnosis.exit_code == 0, diagnosis.output
     assert "Everything that is required is installed." in diagnosis.stdout
+
+
+def test_all_lists_what_ships_and_then_every_published_method_with_its_source(tmp_path: Path) -> None:
+    printed = listed("--all", cwd=tmp_path)
+    shipped, published = printed.split("Published, and not part of this package: ")
+    others = [card for card in all_cards().values() if not card.implemented]
+    assert published.splitlines()[0] == str(len(others))
+    for name in cards():
+        assert name in shipped
+    for card in others:
+        assert f"\n{card.id} ({card.year}): " in published
+    assert "Frankle and Carbin, ICLR 2019" in " ".join(published.split())
+
+
+def test_grid_shows_what_ships_in_its_cell_and_counts_the_others(tmp_path: Path) -> None:
+    printed = listed("--grid", cwd=tmp_path)
+    rows: dict[str, list[str]] = {}
+    component = ""
+    for line in printed.splitlines():
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        if len(cells) != len(ACTIONS) + 1:
+            continue
+        component = cells[0] or component
+        words = rows.setdefault(component, [""] * len(ACTIONS))
+        rows[component] = [f"{old} {new}".strip() for old, new in zip(words, cells[1:], strict=True)]
+    assert list(rows) == list(COMPONENTS)
+    for (component, action), found in queries.grid(all_cards().values()).items():
+        built = [card.id for card in found if card.implemented]
+        expected = [*built, f"+ {len(found) - len(built)}"]
+        assert rows[component][ACTIONS.index(action)] == " ".join(expected)
+    missing = len(queries.not_built(all_cards().values()))
+    assert f"Nothing ships in {missing} of 30 cells" in " ".join(printed.split())
+
+
+def test_a_cell_and_a_resource_choose_among_everything_known(tmp_path: Path) -> None:
+    pruned = listed("--cell", "Parameters: Remove", cwd=tmp_path)
+    assert "magnitude" in pruned
+    assert "\nsnip (2019)" in pruned
+    assert "mixup" not in pruned
+    saving = listed("--relieves", "communication", cwd=tmp_path)
+    assert saving.startswith("No such method ships.")
+    assert "\npowersgd (2019)" in saving
+    assert "\nsnip" not in saving
+    both = listed("--cell", "derived data:restrict", "--relieves", "memory capacity", cwd=tmp_path)
+    assert "\nactnn (2021)" in both
+    assert "\nqsgd" not in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cell", "parameters:removal"], ["unknown cell 'parameters:removal'", "did you mean 'parameters:remove'"]),
+        (["--relieves", "comunication"], ["unknown resource", "did you mean 'communication'"]),
+        (["--grid", "--all"], ["leave out --all"]),
+        (["--grid", "--cell", "parameters:remove"], ["leave out --all, --cell"]),
+    ],
+)
+def test_a_word_that_does_not_exist_is_refused_with_the_nearest(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    refused(paretorch("methods", *arguments, cwd=tmp_path), *words)
 
 
 def test_unknown_commands_and_options_exit_2(tmp_path: Path) -> None:

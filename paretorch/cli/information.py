@@ -1,19 +1,110 @@
-"""`paretorch methods` and `paretorch doctor`: what ships, and what this machine has."""
+"""`paretorch methods` and `paretorch doctor`: what ships, what else is published, and what this machine has."""
 
-from paretorch.errors import RunError
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paretorch.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretorch.methods.card import Card
+
+Everything = Annotated[bool, typer.Option("--all", help="List published methods that do not ship, too.")]
+Grid = Annotated[bool, typer.Option("--grid", help="Show what ships on the grid of what a method changes, and how.")]
+InCell = Annotated[str | None, typer.Option("--cell", help='Every method of a cell, such as "parameters:remove".')]
+Relieves = Annotated[str | None, typer.Option("--relieves", help='Every method that saves it, such as "compute".')]
 
 
-def methods() -> None:
+def methods(everything: Everything = False, grid: Grid = False, cell: InCell = None, relieves: Relieves = None) -> None:
     """List every method that ships, with what it changes and the condition under which it pays."""
     from rich.console import Console
+
+    from paretorch.methods.catalogue import all_cards
+    from paretorch.methods.taxonomy import parse_cell, parse_resource
+
+    if grid and (everything or cell or relieves):
+        raise InputError("--grid shows every cell and method; leave out --all, --cell and --relieves")
+    wanted_cell = None if cell is None else parse_cell(cell)
+    wanted_resource = None if relieves is None else parse_resource(relieves)
+    console = Console()
+    known = list(all_cards().values())
+    if grid:
+        _print_grid(known, console)
+        return
+    chosen = [
+        card
+        for card in known
+        if (wanted_cell is None or wanted_cell in card.cells)
+        and (wanted_resource is None or wanted_resource in card.relieves)
+    ]
+    _print_shipped([card for card in chosen if card.implemented], console)
+    if everything or cell is not None or relieves is not None:
+        _print_published([card for card in chosen if not card.implemented], console)
+
+
+def _print_shipped(chosen: "list[Card]", console: "Console") -> None:
+    """A table of methods that ship."""
     from rich.table import Table
 
-    from paretorch.methods.catalogue import cards
+    from paretorch.methods.taxonomy import cell_name
 
+    if not chosen:
+        console.print("No such method ships.")
+        return
     table = Table("id", "what it does", "changes", "becomes time or bytes when")
-    for card in cards().values():
-        table.add_row(card.id, card.summary, ", ".join(f"{c}: {a}" for c, a in card.cells), card.realised_by)
-    Console().print(table)
+    for card in chosen:
+        table.add_row(card.id, card.summary, ", ".join(map(cell_name, card.cells)), card.realised_by)
+    console.print(table)
+
+
+def _print_published(chosen: "list[Card]", console: "Console") -> None:
+    """Published methods that do not ship, oldest first, a paragraph each."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from paretorch.methods.taxonomy import cell_name
+
+    console.print(f"\nPublished, and not part of this package: {len(chosen)}", highlight=False)
+    for card in sorted(chosen, key=lambda card: (card.year, card.id)):
+        facts = [
+            card.summary,
+            f"Changes {', '.join(map(cell_name, card.cells)) or 'nothing semantic'}; relieves "
+            f"{', '.join(card.relieves) or 'nothing'}.",
+            f"{'; '.join(card.references)}.",
+        ]
+        console.print(Text(f"{card.id} ({card.year}): {card.title}", style="bold"))
+        console.print(Padding(Text(" ".join(facts)), (0, 0, 0, 4)))
+
+
+def _print_grid(known: "Iterable[Card]", console: "Console") -> None:
+    """The cells with the names of what ships and the number of published methods beside them."""
+    from rich.table import Table
+
+    from paretorch.methods import queries
+    from paretorch.methods.taxonomy import ACTIONS, CELLS, COMPONENTS
+
+    cards = list(known)
+    cells = queries.grid(cards)
+    table = Table("", *ACTIONS, title="What methods change, and how", title_justify="left", show_lines=True)
+    for component in COMPONENTS:
+        entries = []
+        for action in ACTIONS:
+            found = cells[component, action]
+            built = [card.id for card in found if card.implemented]
+            others = len(found) - len(built)
+            entries.append("\n".join([*built, *([f"+ {others}"] if others else [])]) or "none known")
+        table.add_row(component, *entries)
+    console.print(table)
+    console.print(
+        "A name is a method that ships; + n counts published ones that do not. "
+        f"Nothing ships in {len(queries.not_built(cards))} of {len(CELLS)} cells; in "
+        f"{len(queries.field_gaps(cards))} no method is known.\nOne cell: "
+        'paretorch methods --cell "parameters:remove"',
+        highlight=False,
+    )
 
 
 def doctor() -> None:

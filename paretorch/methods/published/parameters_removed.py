@@ -107,9 +107,8 @@ CARDS = (
         schedule_params=(("end of annealing", 1.0),), realised_by=_KERNEL,
     ),
     published(
-        "structured-continuous-sparsification", 2021, "Growing networks by structured continuous sparsification",
-        "Grows and prunes channels and layers by annealed soft masks.",
-        "Yuan, Savarese and Maire, ICLR 2021, arXiv 2007.15353",
+        "structured-cs", 2021, "Growing networks by structured continuous sparsification", "Grows and prunes channels "
+        "and layers by annealed soft masks.", "Yuan, Savarese and Maire, ICLR 2021, arXiv 2007.15353",
         cells="architecture:remove, architecture:retrofit, objective:retrofit", relieves=(*_CUT, "compute"),
         needs_total_duration=True, schedule_params=(("end of annealing", 1.0),),
         realised_by="masked channels cut out while training goes on",
@@ -130,9 +129,9 @@ CARDS = (
         realised_by="cutting the channels out",
     ),
     published(
-        "structured-sparsity-learning", 2016, "Structured sparsity learning", "Group-lasso penalties drive filters, "
-        "channels and layers to zero.", "Wen, Wu, Wang, Chen and Li, NIPS 2016",
-        cells="parameters:remove, objective:retrofit", relieves=_CUT, realised_by="cutting the zero groups out",
+        "structured-sparsity", 2016, "Structured sparsity learning", "Group-lasso penalties drive filters, channels "
+        "and layers to zero.", "Wen, Wu, Wang, Chen and Li, NIPS 2016", cells="parameters:remove, objective:retrofit",
+        relieves=_CUT, realised_by="cutting the zero groups out",
     ),
     published(
         "depgraph", 2023, "DepGraph", "Finds which parameters must be cut together in any architecture, and prunes "
