@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from paretorch import __version__
+from paretorch.cli.compare import compare
 from paretorch.cli.information import doctor, methods
 from paretorch.cli.options import readable_errors
 from paretorch.cli.report import report
@@ -38,7 +39,7 @@ def _global_options(
     pass
 
 
-for _command in (demo, run, report, methods, doctor):
+for _command in (demo, run, compare, report, methods, doctor):
     app.command()(readable_errors(_command))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 
 from paretorch.artefacts.files import write_json
 from paretorch.errors import ArtefactError, InputError
@@ -18,7 +19,7 @@ from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.pipelines.dense import DenseResult, DenseSource, TrainedDense
 from paretorch.pipelines.family import Family
 from paretorch.pipelines.run_writer import RunWriter
-from paretorch.pipelines.step_timing import time_in_turns
+from paretorch.pipelines.step_timing import Rehearsed, time_in_turns
 from paretorch.training.settings import TrainSettings
 from paretorch.training.task import Task
 from paretorch.training.trainer import Trainer
@@ -115,29 +116,37 @@ class Comparison:
             if i < len(family.durations)
         ]
 
-    def time_steps(self, out: Path) -> dict[str, dict[str, float]]:
-        """Median seconds of a training step by family and kind of phase, timed in turns once and kept in `out`.
+    def time_steps(self, out: Path) -> None:
+        """Time the training steps of all families in turns, once, and keep the times in `out`.
 
-        Raises:
-            ArtefactError: if the kept file is damaged.
+        Families whose steps are the same, such as two schedules of one pruned model, share one measurement.
         """
         path = out / TIMING
-        if not path.exists():
-            recipes = {}
-            for family in self.families:
-                trainer = Trainer(family.task, family.settings, seed=self.seeds[0])
-                for kind, (model, methods) in family.rehearsed(trainer).items():
-                    recipes[f"{family.name}/{kind}"] = (trainer, model, methods)
-            write_json(path, time_in_turns(recipes))
+        if path.exists():
+            return
+        recipes: dict[str, Rehearsed] = {}
+        for family in self.families:
+            trainer = Trainer(family.task, family.settings, seed=self.seeds[0])
+            for kind, rehearsal in family.rehearsed(trainer).items():
+                recipes.setdefault(rehearsal.key(kind), (trainer, rehearsal.model, rehearsal.methods))
+        write_json(path, time_in_turns(recipes, seeds=self.seeds))
+
+    def step_seconds(self, family: Family, seed: int, out: Path) -> dict[str, float]:
+        """Kind of phase -> median seconds of a training step in the turns of this seed.
+
+        Raises:
+            ArtefactError: if the kept times are damaged.
+        """
+        path = out / TIMING
+        trainer = Trainer(family.task, family.settings, seed=self.seeds[0])
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            found: dict[str, dict[str, float]] = {}
-            for name, times in kept.items():
-                family_name, _, kind = name.rpartition("/")
-                found.setdefault(family_name, {})[kind] = float(times["p50_s"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtefactError(f"{path} is damaged ({error}); remove it, and the steps are timed again") from error
-        return found
+            return {
+                kind: median(kept[rehearsal.key(kind)][str(seed)])
+                for kind, rehearsal in family.rehearsed(trainer).items()
+            }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{path} is damaged ({error!r}); remove it, and the steps are timed again") from error
 
     def run_unit(self, unit: Unit, out: Path) -> RunRecord | None:
         """Run, or finish, one unit; None for a dense model, which is no contestant.
@@ -151,7 +160,7 @@ class Comparison:
             return None
         family = next(family for family in self.families if family.name == unit.family)
         writer = replace(self._writer, trained=family.task)
-        step_s = self.time_steps(out)[family.name]
+        step_s = self.step_seconds(family, unit.seed, out)
         with writer.directory(out, unit.id) as directory:
             if (record := writer.finished(directory)) is not None:
                 return record

@@ -1,5 +1,7 @@
 """A family of durations: one recipe, each duration a full run of its own with its schedule built for that duration."""
 
+import hashlib
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,25 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.settings import TrainSettings
 from paretorch.training.task import Task
 from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A training step that is to be timed.
+
+    Attributes:
+        model: fresh.
+        methods: that act in the step.
+        same: what decides how long the step takes; steps of equal `same` are timed once.
+    """
+
+    model: nn.Module
+    methods: Sequence[Method]
+    same: str
+
+    def key(self, kind: str) -> str:
+        """Under which the times of a kind of phase are kept."""
+        return f"{kind}: {self.same}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +72,8 @@ class Family(ABC):
         """What one seed does, in words, and the optimizer steps it takes."""
 
     @abstractmethod
-    def rehearsed(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
-        """Kind of phase -> a fresh model and the methods whose training step is to be timed."""
+    def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
+        """Kind of phase -> its training step."""
 
     @abstractmethod
     def run(
@@ -75,6 +96,12 @@ class Family(ABC):
             dense: the shared dense model, for a family that prunes.
             step_s: median seconds of a step by kind of phase, timed in turns with the other families'.
         """
+
+    def _same(self, model: nn.Module) -> str:
+        """A hash of what decides how long a plain training step takes: shapes, and how they are trained."""
+        shapes = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
+        text = json.dumps([repr(model), shapes, self.settings.describe(), self.task.describe()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def folder(self, duration: float, seed: int) -> str:
         """Name of one run's folder."""

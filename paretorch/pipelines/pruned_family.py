@@ -1,17 +1,14 @@
 """A family that prunes one shared dense model and retrains it, for several retraining durations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
 from paretorch.evidence.records import RunRecord
-from paretorch.methods.method import Method
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.dense import DenseResult
-from paretorch.pipelines.family import Family, in_words
+from paretorch.pipelines.family import Family, Rehearsal, in_words
 from paretorch.pipelines.pruning_step import select
 from paretorch.pipelines.run_writer import RunWriter
 from paretorch.training.run import RunDirectory
@@ -40,11 +37,11 @@ class PrunedFamily(Family):
         steps = sum(trainer.num_steps(duration) for duration in self.durations) * max(1, len(rates))
         return in_words(f"{self.name}: pruned and retrained", self.durations, rates), steps
 
-    def rehearsed(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
-        imp = self.arms[self.durations[0]].imp
-        model = trainer.model()
-        masks = select(model, imp.final_selection(), previous=None, seed=trainer.seed)
-        return {"dense": (trainer.model(), ()), "retrain": (model, (MaskEnforcement(masks),))}
+    def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
+        dense, model = trainer.model(), trainer.model()
+        masks = select(model, self.arms[self.durations[0]].imp.final_selection(), previous=None, seed=trainer.seed)
+        same = self._same(dense)  # a mask is a dense tensor, whatever its zeros
+        return {"dense": Rehearsal(dense, (), same), "retrain": Rehearsal(model, (MaskEnforcement(masks),), same)}
 
     def run(
         self,

@@ -3,48 +3,44 @@
 Whole training steps run, with data, loss, backward pass, methods and optimizer. In every round each recipe makes
 `STEPS` of them, and every second round goes in reverse order; the first round only warms up. On one machine identical
 loops that are timed one after the other may differ severalfold.
+
+Every seed of a comparison gets rounds of its own. What is uncertain about the times then differs from seed to seed, as
+the number of steps does, and the interval over seeds holds both.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import nn
 
 from paretorch.methods.method import Method
 from paretorch.training.trainer import Trainer
 
-ROUNDS = 12
+ROUNDS_PER_SEED = 4
 STEPS = 10
 
 Rehearsed = tuple[Trainer, nn.Module, Sequence[Method]]
 
 
-def time_in_turns(recipes: Mapping[str, Rehearsed], *, rounds: int = ROUNDS, steps: int = STEPS) -> dict[str, Any]:
+def time_in_turns(
+    recipes: Mapping[str, Rehearsed], *, seeds: Sequence[int], rounds: int = ROUNDS_PER_SEED, steps: int = STEPS
+) -> dict[str, dict[str, list[float]]]:
     """Time the training steps of each recipe.
 
     Args:
         recipes: name -> trainer, model and methods; the models are trained and of no further use.
-        rounds: timed rounds, after one that is not.
+        seeds: whose turns are taken.
+        rounds: timed rounds of each seed.
         steps: training steps of one recipe in one round.
 
     Returns:
-        name -> {"p10_s", "p50_s", "p90_s": seconds per step over the rounds, "n": rounds, "steps": in each,
-        "rounds_s": of every round, which are pairs across recipes}.
+        name -> seed, as text -> seconds per step, one number per round; the same places are pairs across recipes.
     """
-    found: dict[str, list[float]] = {name: [] for name in recipes}
-    for number in range(rounds + 1):
+    found: dict[str, dict[str, list[float]]] = {name: {str(seed): [] for seed in seeds} for name in recipes}
+    turns = [None, *(str(seed) for _ in range(rounds) for seed in seeds)]
+    for number, seed in enumerate(turns):
         for name in list(recipes) if number % 2 else reversed(list(recipes)):
             trainer, model, methods = recipes[name]
             seconds = trainer.rehearse(model, num_steps=steps, methods=[*trainer.task.methods(), *methods])
-            if number > 0:
-                found[name].append(seconds)
-    return {name: _summary(values) | {"steps": steps} for name, values in found.items()}
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    ordered = sorted(values)
-    at = {name: ordered[round(share * (len(ordered) - 1))] for name, share in _PERCENTILES.items()}
-    return {**at, "n": len(ordered), "rounds_s": list(values)}
-
-
-_PERCENTILES = {"p10_s": 0.1, "p50_s": 0.5, "p90_s": 0.9}
+            if seed is not None:
+                found[name][seed].append(seconds)
+    return found

@@ -4,19 +4,16 @@
 run that is stopped early ends with a learning rate that had not come down.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-
-from torch import nn
 
 from paretorch.errors import InputError, NotFiniteError
 from paretorch.evidence.records import RunRecord
-from paretorch.methods.method import Method
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.schedules.truncated import Truncated
 from paretorch.pipelines.arm import with_step_times
 from paretorch.pipelines.dense import DenseResult, train_dense
-from paretorch.pipelines.family import Family, in_words
+from paretorch.pipelines.family import Family, Rehearsal, in_words
 from paretorch.pipelines.run_writer import RunWriter, Trained, logger
 from paretorch.pipelines.tuning import tuned
 from paretorch.training.run import RunDirectory
@@ -60,8 +57,9 @@ class TrainedFamily(Family):
         words = in_words(f"{self.name}: trained from scratch", self.durations, self.rates)
         return words, steps * max(1, len(self.rates))
 
-    def rehearsed(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
-        return {"dense": (trainer.model(), ())}
+    def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
+        model = trainer.model()
+        return {"dense": Rehearsal(model, (), self._same(model))}
 
     def run(
         self,

@@ -21,6 +21,7 @@ LIST_VALUED = ("tune_lr", "include", "exclude")
 class ArmTable(Strict):
     """One point of an `[[arm]]` grid."""
 
+    name: str | None = None
     sparsity: Sparsity | None = None
     epochs: NotNegative | None = None
     minutes: NotNegative | None = None
@@ -67,7 +68,7 @@ class ArmTable(Strict):
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return Arm(
             id=f"imp-{schedule.lower()}-{digest}",
-            label=self._label(schedule, special),
+            label=self.name or self._label(schedule, special),
             factors=factors | special,
             imp=imp,
             rates=tuple(self.tune_lr),
@@ -108,15 +109,12 @@ class ArmTable(Strict):
 
 
 def expand(tables: Sequence[Mapping[str, Any]]) -> list[Arm]:
-    """All grid points of all `[[arm]]` tables, in order.
+    """The arms of all grid points of all `[[arm]]` tables, in order.
 
     Raises:
         InputError: for an invalid point, the same point twice, or two points that reports could not tell apart.
     """
-    arms: list[Arm] = []
-    for number, table in enumerate(tables):
-        where = f"[[arm]] number {number + 1}"
-        arms += [_arm(point, where) for point in _grid(table, where)]
+    arms = [arm_at(point, where) for point, where in grid(tables)]
     seen: dict[str, Arm] = {}
     for arm in arms:
         if (other := seen.setdefault(arm.label, arm)) is arm:
@@ -126,17 +124,30 @@ def expand(tables: Sequence[Mapping[str, Any]]) -> list[Arm]:
     return arms
 
 
-def _grid(table: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """Every combination of the lists in `table`; keys whose value is a list by nature are left alone."""
-    if empty := [key for key, value in table.items() if value == [] and key not in LIST_VALUED]:
-        raise InputError(f"{where}: {empty[0]} = [] leaves no arm; give at least one value, or remove the table")
-    axes = {
-        key: value if isinstance(value, list) and key not in LIST_VALUED else [value] for key, value in table.items()
-    }
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+def grid(tables: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    """Every combination of the lists in each table, and where it stands; lists by nature are left alone.
+
+    Raises:
+        InputError: for an empty list.
+    """
+    found = []
+    for number, table in enumerate(tables):
+        where = f"[[arm]] number {number + 1}"
+        if empty := [key for key, value in table.items() if value == [] and key not in LIST_VALUED]:
+            raise InputError(f"{where}: {empty[0]} = [] leaves no arm; give at least one value, or remove the table")
+        axes = [
+            value if isinstance(value, list) and key not in LIST_VALUED else [value] for key, value in table.items()
+        ]
+        found += [(dict(zip(table, values, strict=True)), where) for values in itertools.product(*axes)]
+    return found
 
 
-def _arm(point: dict[str, Any], where: str) -> Arm:
+def arm_at(point: Mapping[str, Any], where: str) -> Arm:
+    """The arm of one grid point.
+
+    Raises:
+        InputError: beginning with `where`.
+    """
     table = validated(ArmTable, point, where=where)
     try:
         return table.arm()

@@ -44,9 +44,7 @@ def load_recipe(reference: str, *, overrides: Mapping[str, Any] | None = None) -
     recipe._text = text + "".join(
         f"\n# replaced on the command line: {key} = {value!r}" for key, value in (overrides or {}).items()
     )
-    recipe.arms()
-    recipe.train.settings()
-    recipe.dense.curve(recipe.train.lr)
+    recipe.check()
     return recipe
 
 

@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
+from paretorch.errors import InputError
 from paretorch.pipelines.arm import Arm
-from paretorch.pipelines.dense import PublishedDense, TrainedDense
+from paretorch.pipelines.comparison import Comparison
+from paretorch.pipelines.dense import DenseSource, PublishedDense, TrainedDense
 from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes.arm_table import expand
+from paretorch.recipes.compare_table import CompareTable
+from paretorch.recipes.contest import Contest
 from paretorch.recipes.strict import Strict
 from paretorch.recipes.train_table import DenseTable, TrainTable
 from paretorch.training.task import Task
@@ -29,6 +34,8 @@ class Recipe(Strict):
     train: TrainTable = TrainTable()
     dense: DenseTable
     arm: list[dict[str, Any]] = Field(default=[])
+    dense_arm: list[dict[str, Any]] = Field(default=[])
+    compare: CompareTable | None = None
     _text: str = PrivateAttr("")
 
     def arms(self) -> list[Arm]:
@@ -39,6 +46,51 @@ class Recipe(Strict):
         """
         return expand(self.arm)
 
+    def check(self) -> None:
+        """Refuse what can be seen without the task's data.
+
+        Raises:
+            InputError: as `arms`, or as `Contest`; or for a setting that an optimizer or a schedule does not have.
+        """
+        self.train.settings()
+        self.dense.curve(self.train.lr)
+        if self.compare is not None:
+            self._contest(data=None)
+            return
+        if self.dense_arm:
+            raise InputError("[[dense_arm]] belongs to a comparison; add a [compare] table, or remove it")
+        self.arms()
+
+    def comparison(self, *, data: Path | None, command: str) -> Comparison:
+        """The comparison that this recipe describes; the task is built, and nothing is trained.
+
+        Args:
+            data, command: as in `sweep`.
+
+        Raises:
+            InputError: without a `[compare]` table.
+        """
+        if self.compare is None:
+            raise InputError(
+                f"recipe {self.name!r} has no [compare] table, so it names no candidate and no baseline; run it with "
+                "`paretorch run`"
+            )
+        families = self._contest(data=data).families()
+        task = families[0].task
+        return Comparison(
+            name=self.name,
+            task=task,
+            settings=self.train.settings(),
+            seeds=self.seeds,
+            families=families,
+            dense_epochs=self.dense.epochs,
+            dense_schedule=self.dense.curve(self.train.lr),
+            dense=self._dense(data),
+            recipe=self._canonical(task),
+            recipe_hash=self._hash(),
+            command=command,
+        )
+
     def sweep(self, *, data: Path | None, command: str) -> Sweep:
         """The sweep that this recipe describes; the task is built, and nothing is trained.
 
@@ -46,7 +98,8 @@ class Recipe(Strict):
             data: the data folder, for tasks that need one.
             command: what the user typed, for the records.
         """
-        canonical = json.dumps(self.model_dump(), sort_keys=True)
+        if self.compare is not None:
+            raise InputError(f"recipe {self.name!r} describes a comparison; run it with `paretorch compare`")
         task = make_task(self.task, options=self.task_options, data=data)
         return Sweep(
             name=self.name,
@@ -55,12 +108,37 @@ class Recipe(Strict):
             seeds=self.seeds,
             dense_epochs=self.dense.epochs,
             dense_schedule=self.dense.curve(self.train.lr),
-            dense=PublishedDense(name=self.dense.published, data=data) if self.dense.published else TrainedDense(),
+            dense=self._dense(data),
             arms=self.arms(),
-            recipe=self._text + _task_file_digest(self.task) + _own_description(task),
-            recipe_hash=hashlib.sha256(canonical.encode()).hexdigest(),
+            recipe=self._canonical(task),
+            recipe_hash=self._hash(),
             command=command,
         )
+
+    def _contest(self, *, data: Path | None) -> Contest:
+        assert self.compare is not None
+
+        @cache
+        def task_of(options: str) -> Task:
+            return make_task(self.task, options=self.task_options | json.loads(options), data=data)
+
+        return Contest(
+            self.compare,
+            train=self.train,
+            dense=self.dense,
+            arms=self.arm,
+            dense_arms=self.dense_arm,
+            task_of=lambda options: task_of(json.dumps(options, sort_keys=True)),
+        )
+
+    def _dense(self, data: Path | None) -> DenseSource:
+        return PublishedDense(name=self.dense.published, data=data) if self.dense.published else TrainedDense()
+
+    def _canonical(self, task: Task) -> str:
+        return self._text + _task_file_digest(self.task) + _own_description(task)
+
+    def _hash(self) -> str:
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 def _task_file_digest(task: str) -> str:

@@ -1,6 +1,6 @@
 """Validation shared by all tables of a recipe: nothing is converted, and an unknown key names the nearest known one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -42,9 +42,7 @@ def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
         for part in location[:-1]:
             annotation = table.model_fields[part].annotation
             table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else table
-        near = get_close_matches(location[-1], table.model_fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(table.model_fields)}"
-        return f"unknown key {name!r}; {hint}"
+        return f"unknown key {name!r}; {nearest(location[-1], list(table.model_fields), what='known keys')}"
     if detail["type"] == "missing":
         return f"{name} is missing"
     if detail["type"] == "model_type":
@@ -52,3 +50,9 @@ def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
     if name == "arm" and detail["type"] == "list_type":
         return "arms are a list of tables, each written as [[arm]] with double brackets"
     return f"{name} = {detail.get('input')!r}: {detail['msg']}"
+
+
+def nearest(name: str, known: Sequence[str], *, what: str = "known names") -> str:
+    """A clause that helps someone who mistyped a name."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{what} are {', '.join(known)}"

@@ -51,14 +51,9 @@ class TrainTable(Strict):
         )
 
 
-class DenseTable(Strict):
-    """`[dense]`: length and learning-rate curve of dense training; the peak is `[train] lr`.
+class CurveTable(Strict):
+    """A learning-rate curve; the peak is `[train] lr`."""
 
-    With `published`, published weights stand for the dense model, and the rest says how they were trained.
-    """
-
-    epochs: Positive
-    published: str | None = None
     schedule: Literal["multistep", "linear", "cosine", "constant"] = "multistep"
     milestones: list[float] = Field(default=[0.5, 0.75])
     factor: Positive = 0.1
@@ -71,7 +66,7 @@ class DenseTable(Strict):
             InputError: for a setting that the chosen schedule does not have.
         """
         if self.schedule != "multistep" and (ignored := sorted(self.model_fields_set & {"milestones", "factor"})):
-            raise InputError(f"[dense] {' and '.join(ignored)} belong to multistep; {self.schedule!r} has none")
+            raise InputError(f"{self.where} {' and '.join(ignored)} belong to multistep; {self.schedule!r} has none")
 
         def build(num_steps: int) -> Schedule:
             if self.schedule == "multistep":
@@ -86,3 +81,18 @@ class DenseTable(Strict):
             return kind(num_steps=num_steps, peak=peak, warmup=self.warmup)
 
         return build
+
+    @property
+    def where(self) -> str:
+        """The table's name in messages."""
+        return "[dense]"
+
+
+class DenseTable(CurveTable):
+    """`[dense]`: length and learning-rate curve of dense training; the peak is `[train] lr`.
+
+    With `published`, published weights stand for the dense model, and the rest says how they were trained.
+    """
+
+    epochs: Positive
+    published: str | None = None

@@ -300,7 +300,8 @@ class Loop:
         self.curve, self.run.logged = made["curve"], made["logged"]
         self.watch.load_state_dict(made["watch"])
         self.loss_sum, self.loss_count = made["loss"]
-        logger.info("resumed phase %s at step %d of %d", self.phase, self.run.step, self.run.num_steps)
+        if self.run.step < self.run.num_steps:
+            logger.info("resumed phase %s at step %d of %d", self.phase, self.run.step, self.run.num_steps)
 
     def _plan(self) -> dict[str, Any]:
         return {

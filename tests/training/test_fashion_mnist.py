@@ -93,6 +93,8 @@ def test_models_can_be_chosen_and_training_can_be_limited(data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"hidden": ()}, r"hidden are one or more widths of lenet-300-100; got \(\)"),
+        ({"hidden": (8,), "model": "cnn"}, r"got \(8,\) for 'cnn'"),
         ({"model": "vit"}, r"no model 'vit'; choose from \['cnn', 'lenet-300-100'\]"),
         ({"shift": -1}, "shift is a number of pixels, 0 or more; got -1"),
         ({"train_limit": 0}, "train_limit must be between 1 and 45; got 0"),

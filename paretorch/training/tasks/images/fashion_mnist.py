@@ -9,6 +9,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, split
 from paretorch.training.models.cnn import SmallCNN
-from paretorch.training.models.mlp import lenet_300_100
+from paretorch.training.models.mlp import lenet_300_100, mlp
 from paretorch.training.picture import Picture
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.limits import limited
@@ -46,6 +47,7 @@ class FashionMNIST(SupervisedTask):
     Args:
         data: the data folder, which holds `fashion_mnist/`.
         model: "lenet-300-100" or "cnn".
+        hidden: other widths of LeNet's hidden layers than 300 and 100, for a smaller or a larger one.
         shift: random translation of training images, in pixels.
         train_limit: use only the first so many training images (for quick tries).
 
@@ -58,18 +60,21 @@ class FashionMNIST(SupervisedTask):
         *,
         data: Path | str | None,
         model: Literal["lenet-300-100", "cnn"] = "lenet-300-100",
+        hidden: tuple[int, ...] | None = None,
         shift: int = 0,
         train_limit: int | None = None,
     ) -> None:
         if model not in MODELS:
             raise InputError(f"fashion-mnist has no model {model!r}; choose from {sorted(MODELS)}")
+        if hidden is not None and (model != "lenet-300-100" or not hidden or min(hidden) < 1):
+            raise InputError(f"hidden are one or more widths of lenet-300-100; got {hidden} for {model!r}")
         if shift < 0:
             raise InputError(f"shift is a number of pixels, 0 or more; got {shift}")
         folder = data_folder(data, "fashion_mnist", task="fashion-mnist", remedy=REMEDY)
         train = _read(folder, "train")
         rest, held = split(len(train), 0.1)
         super().__init__(
-            MODELS[model],
+            MODELS[model] if hidden is None else partial(mlp, sizes=[28 * 28, *hidden, len(CLASSES)]),
             train=train.subset(limited(rest, train_limit)),
             evaluation=train.subset(held),
             test=_read(folder, "t10k"),

@@ -1,0 +1,51 @@
+"""`paretorch compare`: a candidate against its baseline at several durations, and what may be claimed."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from paretorch.cli.options import Data, Out, Quiet, Resume, Verbose, command_line, output_folder, start_logging
+
+logger = logging.getLogger("paretorch")
+
+
+def compare(
+    recipe: Annotated[str, typer.Argument(help="A TOML file with a [compare] table, or the name of one that ships.")],
+    data: Data = None,
+    out: Out = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at the same time; one per core if not given.")] = None,
+    resume: Resume = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print runs and steps, and train nothing.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare two ways of training at equal quality: arms x seeds x durations, then a verdict of three lines."""
+    from paretorch.compare import compare as run_comparison
+    from paretorch.evidence.report.speedup_page import write_speedup_page
+    from paretorch.measurement.timing import usable_cores
+    from paretorch.recipes import load_recipe
+
+    start_logging(quiet=quiet, verbose=verbose)
+    loaded = load_recipe(recipe)
+    if dry_run:
+        for line in loaded.comparison(data=data, command=command_line()).plan():
+            typer.echo(line)
+        return
+    folder = output_folder(out, loaded.name, resume=resume)
+    if resume and not folder.exists():
+        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
+    found = run_comparison(
+        recipe, folder, data=data, workers=workers or usable_cores(), resume=resume, command=command_line()
+    )
+    path = write_speedup_page(
+        found.speedup,
+        found.verdict,
+        folder / "report.html",
+        families=list(found.families.values()),
+        title=f"Comparison {loaded.name}",
+        command=command_line(),
+    )
+    for sentence in (*found.verdict.lines, *found.verdict.refusals, *found.verdict.warnings):
+        typer.echo(sentence)
+    typer.echo(f"Report: {path}")
