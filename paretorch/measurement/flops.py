@@ -21,8 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from paretorch.measurement.gradient_step import Loss, gradient_step
@@ -35,6 +33,7 @@ from paretorch.measurement.operators import (
     UncountedOp,
     followed,
     is_sparse,
+    is_wrapped,
     name_of,
     plain_kernels,
     why_uncounted,
@@ -219,7 +218,7 @@ class _FlopMode(OperatorMode):
         missing = why_uncounted(namespace, name)
         if not (known or missing):
             return 0
-        if any(map(is_traceable_wrapper_subclass, tree_leaves((args, kwargs)))):
+        if is_wrapped(args, kwargs):
             return "an operand whose own format hides the arithmetic"
         if namespace == "aten" and is_sparse(args):
             sparse = sparse_macs(name, args)

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,8 @@ class OperatorMode(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         namespace, name = name_of(func)
-        if namespace == "aten" and not self.knows(namespace, name):
+        # tensors in a format of their own answer for themselves, down to the question for their number of dimensions
+        if namespace == "aten" and not self.knows(namespace, name) and not is_wrapped(args, kwargs):
             with self:  # inference mode brings composite operators here whole; their parts are counted
                 output = func.decompose(*args, **kwargs)
             if output is not NotImplemented:
@@ -170,6 +172,11 @@ def name_of(func: Any) -> tuple[str, str]:
 def is_sparse(args: tuple[Any, ...]) -> bool:
     """Whether an argument is a tensor in a sparse or foreign layout."""
     return any(isinstance(arg, Tensor) and arg.layout != torch.strided for arg in args)
+
+
+def is_wrapped(*arguments: Any) -> bool:
+    """Whether a tensor among nested arguments has a format of its own that hides what is computed."""
+    return any(map(is_traceable_wrapper_subclass, tree_leaves(arguments)))
 
 
 @contextmanager

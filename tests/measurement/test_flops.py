@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
 from paretorch.measurement.flops import FlopCounter, StepFlops, count_flops
 from paretorch.measurement.macs import count_macs
+from paretorch.measurement.operators import FORMULAS
+from paretorch.measurement.training_formulas import BACKWARD_FORMULAS
 
 
 def wanted(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -25,6 +27,23 @@ def torch_flops(model: nn.Module, *inputs: Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
         model(*inputs).sum().backward()
     return counter.get_total_flops()
+
+
+def counted_with(model: nn.Module, x: Tensor, seconds: dict[str, float]) -> StepFlops:
+    """One step with a clock by which an operator takes what its name says, else nothing."""
+    now = 0.0
+
+    class Slow(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal now
+            now += seconds.get(func._schema.name.removeprefix("aten::"), 0.0)
+            return func(*args, **(kwargs or {}))
+
+    with Slow(), FlopCounter(model, clock=lambda: now) as counter:
+        loss = model(x).sum()
+        if x.requires_grad:
+            loss.backward()
+    return counter.result(batch=len(x))
 
 
 def test_a_linear_layer_costs_twice_or_three_times_its_forward_pass() -> None:
@@ -80,6 +99,14 @@ def test_fused_attention_on_the_cpu_is_counted_forward_and_backward() -> None:
     assert unfused.backward == 2 * flops.forward
 
 
+@pytest.mark.parametrize("heads", [2, 4])
+def test_the_backward_formula_of_attention_is_that_of_torchs_counter(heads: int) -> None:
+    q, k, v, gradient = (torch.empty(3, *shape) for shape in [(4, 5, 8), (heads, 7, 8), (heads, 7, 6), (4, 5, 6)])
+    theirs = sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape)
+    for name in ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_efficient_attention"):
+        assert 2 * BACKWARD_FORMULAS[f"{name}_backward"]((gradient, q, k, v)) == theirs
+
+
 def test_cross_attention_with_wider_values_follows_the_shapes() -> None:
     q, k, v = wanted(torch.randn(1, 2, 3, 8), torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8))
     assert count_flops(Attention(), (q, k, v)).forward == 2 * 2 * 3 * 5 * (8 + 8)
@@ -111,6 +138,18 @@ def test_a_fused_lstm_costs_in_every_layer_and_direction() -> None:
     flops = count_flops(Recurrent(nn.LSTM, num_layers=2, bidirectional=True), torch.randn(5, 2, 16))
     assert flops.forward == 2 * 10 * 2 * 4 * 16 * ((16 + 16) + (32 + 16))
     assert flops.backward == 2 * flops.forward
+
+
+@pytest.mark.parametrize(("weights_wanted", "factor"), [(True, 2), (False, 1)])
+def test_a_fused_recurrent_layer_of_a_gpu_costs_its_forward_pass_per_kind_of_gradient(
+    weights_wanted: bool, factor: int
+) -> None:
+    layer, x = nn.LSTM(16, 8), torch.randn(5, 2, 16)
+    forward = FORMULAS["_cudnn_rnn"](x, (x, list(layer.parameters())))[0]
+    assert forward == 10 * 4 * 8 * (16 + 8)
+    wanted_gradients = [True, True, True, weights_wanted]
+    backward = BACKWARD_FORMULAS["_cudnn_rnn_backward"]((x, list(layer.parameters()), 4, wanted_gradients))
+    assert backward == factor * forward
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
@@ -154,11 +193,9 @@ def test_a_product_of_two_sparse_matrices_is_listed() -> None:
     class Both(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             sparse = torch.eye(8).to_sparse_csr()
-            for _ in range(200):  # enough counted work around it
-                x = x @ x / 30
-            return x + (sparse @ sparse).to_dense()
+            return torch.sigmoid(x) + (sparse @ sparse).to_dense()
 
-    (item,) = count_flops(Both(), torch.randn(8, 8)).uncounted
+    (item,) = counted_with(Both(), torch.randn(8, 8), {"sigmoid": 1.0}).uncounted
     assert (item.op, item.layer, item.calls, item.why) == ("aten.mm", "", 1, "a sparse operand")
 
 
@@ -210,6 +247,25 @@ def test_recomputed_activations_count_in_the_backward_pass(reentrant: bool) -> N
     assert recomputed.forward == 32_768
     # the last layer's product need not be done again, and only the newer implementation stops before it
     assert recomputed.total == (98_304 + 32_768 if reentrant else 114_688)
+
+
+def test_what_only_torchs_counter_knows_is_counted_by_it() -> None:
+    left, right = (torch.randn(16, 32).to(torch.float8_e4m3fn) for _ in range(2))
+    one = torch.tensor(1.0)
+    with FlopCounter(nn.Identity()) as counter:
+        torch._scaled_mm(left, right.t(), one, one, out_dtype=torch.float32)
+    assert counter.result(batch=16).total == 2 * 16 * 16 * 32
+
+
+def test_tensors_in_a_format_of_their_own_are_listed_and_not_taken_for_dense() -> None:
+    rows = torch.nested.nested_tensor([torch.randn(2, 4), torch.randn(3, 4)], layout=torch.jagged)
+
+    class Nested(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid(x) + (rows @ torch.ones(4, 4)).values().sum()
+
+    listed = counted_with(Nested(), torch.randn(5, 4), {"sigmoid": 1.0}).uncounted
+    assert {item.why for item in listed} == {"an operand whose own format hides the arithmetic"}
 
 
 def test_zeros_in_a_dense_weight_save_nothing() -> None:
@@ -287,21 +343,6 @@ class Strange(nn.Module):
         return self.linear(self.fft(x))
 
 
-def counted_with(model: nn.Module, x: Tensor, seconds: dict[str, float]) -> StepFlops:
-    """One forward pass with a clock by which an operator takes what its name says, else nothing."""
-    now = 0.0
-
-    class Slow(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            nonlocal now
-            now += seconds.get(func._schema.name.removeprefix("aten::"), 0.0)
-            return func(*args, **(kwargs or {}))
-
-    with Slow(), FlopCounter(model, clock=lambda: now) as counter, torch.no_grad():
-        model(x)
-    return counter.result(batch=len(x))
-
-
 def test_uncounted_arithmetic_is_listed_with_its_share_of_the_time() -> None:
     flops = counted_with(Strange(), torch.randn(2, 8), {"_fft_r2c": 0.04, "addmm": 0.96})
     (item,) = flops.uncounted
@@ -331,8 +372,7 @@ def test_foreign_operators_are_listed_and_never_refused_because_nobody_knows_wha
             def forward(self, x: Tensor) -> Tensor:
                 return torch.ops.paretorch_flops.twice(x)
 
-        with torch.no_grad():
-            flops = counted_with(Foreign(), torch.randn(1, 3), {"paretorch_flops::twice": 1.0})
+        flops = counted_with(Foreign(), torch.randn(1, 3), {"paretorch_flops::twice": 1.0})
     (item,) = flops.uncounted
     assert (item.op, item.time_share) == ("paretorch_flops.twice", 1.0)
 
@@ -342,8 +382,11 @@ def test_backward_kernels_without_a_formula_are_listed_as_such() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cdist(x, x[:1].detach(), compute_mode="donot_use_mm_for_euclid_dist")
 
-    with pytest.raises(RuntimeError, match=r"aten._cdist_backward in the backward pass, 1 call"):
-        count_flops(Distances(), torch.randn(200, 50, requires_grad=True))
+    x = torch.randn(20, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"took 100% .* aten._cdist_backward in the backward pass, 1 call"):
+        counted_with(Distances(), x, {"_cdist_backward": 1.0})
+    listed = counted_with(Distances(), x, {"_cdist_backward": 0.04, "sum": 0.96}).uncounted
+    assert [item.op for item in listed] == ["aten._cdist_backward", "aten._cdist_forward"]
 
 
 class Stateful(nn.Module):
@@ -396,11 +439,11 @@ def test_the_counter_names_layers_after_a_forward_pass_that_checkpointing_ended_
             return checkpoint(self.inner, x, use_reentrant=False)
 
     model = Early()
-    with FlopCounter(model) as counter:
+    with FlopCounter(model, clock=lambda: 0.0) as counter:
         model(torch.randn(2, 4)).sum().backward()
         torch.fft.rfft(torch.randn(2))
-    with pytest.raises(RuntimeError, match=r"_fft_r2c in the step outside the model"):
-        counter.result(batch=2)
+    (item,) = counter.result(batch=2).uncounted
+    assert (item.op, item.layer, item.time_share) == ("aten._fft_r2c", "the step outside the model", None)
 
 
 @pytest.mark.parametrize("bad", [{}, nn.LazyLinear(3)])

@@ -67,6 +67,12 @@ def test_sparse_operands_move_values_and_indices() -> None:
     assert bytes_of(lambda: sparse @ x) == 8 * 4 + (9 + 8) * 8 + 24 * 4 + 24 * 4
 
 
+def test_nested_tensors_are_followed_as_far_as_they_show_themselves() -> None:
+    rows = torch.nested.nested_tensor([torch.randn(2, 4), torch.randn(3, 4)], layout=torch.jagged)
+    offsets = rows.offsets().numel() * 8
+    assert bytes_of(lambda: torch.sin(rows)) == 2 * (5 * 4 * 4 + offsets)
+
+
 @pytest.mark.parametrize("foreach", [False, True])
 def test_an_sgd_step_moves_12_bytes_per_parameter(foreach: bool) -> None:
     weight = nn.Parameter(torch.randn(100))
