@@ -13,8 +13,8 @@ import pytest
 
 from paretorch.evidence.report import write_report
 from paretorch.evidence.report.style import DARK, DISTINCT, PAGE_DARK, PAGE_LIGHT, marks
+from tests.evidence.families import BASE, FAST, REFUSED, diverged, family, write
 from tests.evidence.test_report import Page
-from tests.evidence.test_speedup_page import BASE, FAST, REFUSED, diverged, family, write
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the browser extra")

@@ -1,8 +1,9 @@
 """A report: one HTML file that says what was found, shows the figures, and lists every number.
 
-There are three pages, chosen by what is given: one run, one sweep, or several of them side by side. The file works
-offline and in any current browser: plotly.js travels inside (compressed), nothing is loaded from elsewhere, and a
-content-security policy in the page forbids it. All numbers are also in tables that need no script.
+There are three pages, chosen by what is given: one run, one sweep, or several of them side by side. A fourth, of two
+recipes compared over their durations, needs more than records: `write_speedup_page`. A file works offline and in any
+current browser: plotly.js travels inside (compressed), nothing is loaded from elsewhere, and a content-security policy
+in the page forbids it. All numbers are also in tables that need no script.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,10 @@ from paretorch.evidence.comparison import workloads_of
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report.comparison_page import write_comparison
 from paretorch.evidence.report.run_page import write_run
+from paretorch.evidence.report.speedup_page import write_speedup_page
 from paretorch.evidence.report.sweep_page import write_sweep
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_speedup_page"]
 
 
 def write_report(

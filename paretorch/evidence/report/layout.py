@@ -15,8 +15,7 @@ from paretorch.evidence.report.style import CARD, GRID, MUTED, TEXT, short
 from paretorch.evidence.words import Metric
 
 MAX_DECADE = 21
-CROWDED = 300.0  # ratio of the ends from which ticks at 1, 2 and 5 would touch
-NARROW = 4.0  # ratio below which plotly's own ticks are better: 1, 2 and 5 could leave none in sight
+SINGLE, NARROW, WIDE, CROWDED = 1.25, 4.0, 12.0, 300.0  # ratios of the ends where ticks become too few or would touch
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -26,10 +25,12 @@ def bounds(metric: Metric) -> dict[str, float]:
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """Settings of a logarithmic axis for values from `low` to `high`, with ticks at 1, 2 and 5."""
+    """Settings of a logarithmic axis for values from `low` to `high`, with as many round ticks as have room."""
+    if high / low < SINGLE:  # else the axis would span two decades around one point
+        return {"type": "log", "range": [short(math.log10(low) - 0.1), short(math.log10(high) + 0.1)]}
     if high / low < NARROW:
         return {"type": "log"}
-    digits = (1, 2, 5) if high / low < CROWDED else (1,)
+    digits = (1, 2, 3, 5, 7) if high / low < WIDE else (1, 2, 5) if high / low < CROWDED else (1,)
     values = [digit * 10.0**decade for decade in range(math.floor(math.log10(low)), 1 + MAX_DECADE) for digit in digits]
     return {"type": "log", "tickvals": values, "ticktext": [_tick(value) for value in values], "tickangle": 0}
 

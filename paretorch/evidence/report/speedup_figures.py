@@ -112,7 +112,8 @@ def ratio_curve(speedup: Speedup) -> dict[str, Any] | None:
         customdata=[[metric.value(q / metric.factor), ratio(i)] for (q, _), i in zip(levels, known, strict=True)],
         hovertemplate=f"at {html.escape(metric.name)} %{{customdata[0]}}<br>{name} %{{customdata[1]}}<extra></extra>",
     )
-    figure.update_xaxes(title=f"{html.escape(metric.axis)} that both reach")
+    harder_right = True if metric.higher_is_better else "reversed"
+    figure.update_xaxes(title=f"{html.escape(metric.axis)} that both reach", autorange=harder_right)
     figure.update_yaxes(title=name, type="log")
     return finished(figure, height=HEIGHT)
 
@@ -132,10 +133,10 @@ def gain_curve(speedup: Speedup) -> dict[str, Any] | None:
     for cost in _between(low, high):
         found = mean_interval([quality_gain(ours, theirs, cost=cost) for ours, theirs in pairs])
         line.append((cost, found.scaled(metric.factor)))
-    drawn, name = marks(0), html.escape(f"{metric.name} gained")
+    drawn, name = marks(0), html.escape(f"{metric.name}, candidate minus baseline")
     figure = go.Figure()
     add_band(figure, line, name=name, colour=drawn.colour)
-    _add_line(figure, [short(low), short(high)], 0.0, name="0: equal quality", line=_EQUAL)
+    _add_line(figure, [short(low / 1.05), short(high * 1.05)], 0.0, name="0: equal quality", line=_EQUAL)
     figure.add_scatter(
         x=[short(cost) for cost, _ in line],
         y=[short(gain.mean) for _, gain in line],
@@ -159,7 +160,7 @@ def gain_curve(speedup: Speedup) -> dict[str, Any] | None:
     )
     unit = " (points)" if metric.is_fraction else ""
     figure.update_xaxes(title=axis_label(axis), **log_axis(low, high))
-    figure.update_yaxes(title=f"gain in {html.escape(metric.name)}{unit}, {metric.direction}")
+    figure.update_yaxes(title=f"{name}{unit}")
     return finished(figure, height=HEIGHT)
 
 
@@ -213,8 +214,8 @@ def _add_runs(
         marker={
             "color": drawn.colour,
             "symbol": drawn.symbol,
-            "size": 5 if is_control(family) else 7,
-            "opacity": 0.55,
+            "size": 11 if drawn is DENSE_MARKS else 6 if is_control(family) else 8,
+            "opacity": 0.7,
         },
         customdata=[[seed, metric.value(quality)] for seed, _, quality in runs],
         hovertemplate=f"{name}, seed %{{customdata[0]}}<br>%{{customdata[1]}} at %{{x}}<extra></extra>",

@@ -41,6 +41,7 @@ class Part:
 
     key: str
     title: str
+    hint: str = ""
     sentences: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     figures: list[dict[str, str]] = field(default_factory=list)
@@ -137,7 +138,8 @@ def _ratios(speedup: Speedup, verdict: Verdict, figures: dict[str, dict[str, Any
         placed.append(figure_of("ratio", f"{upper(name)} at equal quality", caption))
     if drawn := gain_curve(speedup):
         figures["gain"] = drawn
-        placed.append(figure_of("gain", "Gain at equal cost", f"Candidate minus baseline, paired.{unclaimed}"))
+        caption = f"Above the dashed line the candidate is {_better(speedup)}. Paired over seeds.{unclaimed}"
+        placed.append(figure_of("gain", "Quality at equal cost", caption))
     missing = [] if speedup.range else ["No quality is reached by every seed of both families, so nothing is averaged."]
     return Part(
         key="ratios",
@@ -147,6 +149,10 @@ def _ratios(speedup: Speedup, verdict: Verdict, figures: dict[str, dict[str, Any
         tables=[ratio_table(speedup, claimed=verdict.claimed), split_table(speedup), gain_table(speedup)],
         folded=[grid_table(speedup)],
     )
+
+
+def _better(speedup: Speedup) -> str:
+    return "better" if speedup.baseline.metric.higher_is_better else "worse"
 
 
 def _targets(speedup: Speedup, families: Sequence[Family], figures: dict[str, dict[str, Any]]) -> Part | None:
@@ -161,7 +167,7 @@ def _targets(speedup: Speedup, families: Sequence[Family], figures: dict[str, di
     )
     return Part(
         key="targets",
-        title="Cost to reach a quality",
+        title="How soon a quality is reached",
         warnings=censored_words(speedup, families),
         figures=[figure_of("targets", "Cost to reach a quality, seed by seed", caption)],
         tables=[target_table(speedup, families)],
@@ -197,11 +203,9 @@ def _side_effects(families: Sequence[Family]) -> Part | None:
     warnings = [sentence for sentence in sentences if sentence.startswith("Warning")]
     return Part(
         key="side-effects",
-        title="What compression broke",
-        sentences=[
-            "In the longest finished run of each seed.",
-            *[sentence for sentence in sentences if sentence not in warnings],
-        ],
+        title="Side effects",
+        hint="Of the longest finished run of each seed.",
+        sentences=[sentence for sentence in sentences if sentence not in warnings],
         warnings=warnings,
         tables=tables[:1],
         folded=tables[1:],

@@ -88,7 +88,7 @@ def gain_table(speedup: Speedup) -> Table | None:
     unit = " (points)" if metric.is_fraction else ""
     return Table(
         key="gains",
-        title="Gain at equal cost",
+        title="Quality at equal cost",
         caption=f"{upper(metric.name)} of the candidate minus that of the baseline, each the best at most that cost; "
         f"{metric.direction}. Paired over seeds.",
         head=[cost_label(speedup.axis, speedup.scope), f"{metric.name}, candidate minus baseline{unit}", "seeds"],

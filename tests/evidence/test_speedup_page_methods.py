@@ -1,0 +1,119 @@
+"""What the page of a comparison says of methods: two together, side effects, and where in the taxonomy they act."""
+# ruff: noqa: RUF001  (the page uses typographic minus signs and dashes)
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from paretorch.evidence.report.interaction import pairs
+from paretorch.methods.catalogue import all_cards
+from tests.evidence.families import BASE, FAST, compared, family, row, write
+from tests.evidence.test_report import Page
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("page"), BASE + FAST)
+
+
+def test_the_taxonomy_marks_what_was_tried_and_names_what_has_no_card(tmp_path):
+    records = BASE + [replace(run, methods=["llr", "home-made"]) for run in FAST]
+    page = Page(write(tmp_path, records))
+    grid = page.tables["table-taxonomy"]
+    assert [row[0] for row in grid[1:]] == [
+        *["parameters", "architecture", "training data", "derived data", "objective", "algorithm"]
+    ]
+    assert grid[0][1:] == ["remove", "restrict", "reorder", "replace", "retrofit"]
+    marked = [(row[0], grid[0][i]) for row in grid[1:] for i, cell in enumerate(row) if "✓" in cell]
+    assert marked == [(component, action) for component, action in all_cards()["llr"].cells]
+    assert "(25 runs)" in next(cell for row in grid for cell in row if "✓" in cell)
+    assert "home-made" in "".join(page.text)
+
+
+def test_two_methods_that_multiply_exactly_have_no_interaction(tmp_path):
+    records = [
+        *family("none", role="baseline", luck=0.0),
+        *family("A", role="candidate", methods=["a"], gain=1.5, luck=0.0),
+        *family("B", methods=["b"], step_s=0.008, luck=0.0),
+        *family("AB", methods=["a", "b"], gain=1.5, step_s=0.008, luck=0.0),
+    ]
+    speedup, families = compared(records, candidate="A", baseline="none")
+    (pair,) = pairs(speedup, families)
+    assert (pair.first, pair.second, pair.both) == ("A", "B", "AB")
+    assert pair.found.second.mean == pytest.approx(1.25)
+    assert pair.found.log.mean == pytest.approx(0.0, abs=1e-9)
+    page = Page(write(tmp_path, records, candidate="A", baseline="none"))
+    assert row(page, "table-interaction", "AB")["interaction (log)"] == "0.000 (0.000 to 0.000)"
+
+
+@pytest.mark.parametrize(("factor", "reading"), [(0.8, "less than the product"), (1.25, "more than the product")])
+def test_interaction_is_the_log_of_what_is_missing_from_the_product(tmp_path, factor, reading):
+    records = [
+        *family("none", role="baseline", luck=0.0),
+        *family("A", role="candidate", methods=["a"], step_s=0.008, luck=0.0),
+        *family("B", methods=["b"], step_s=0.005, luck=0.0),
+        *family("AB", methods=["a", "b"], step_s=0.004 / factor, luck=0.0),
+    ]
+    page = Page(write(tmp_path, records, candidate="A", baseline="none"))
+    cells = row(page, "table-interaction", "AB")
+    assert cells["interaction (log)"].replace("−", "-").startswith(f"{math.log(factor):.3f}")
+    assert cells["speed-up (measured), product"] == "2.500"
+    assert cells["reading"] == reading
+    heights = {t["name"]: t["y"][0] for t in page.figures()["interaction"]["data"]}
+    assert heights["both together"] == pytest.approx(2.5 * factor)
+
+
+def test_methods_that_overlap_or_controls_are_no_interaction(text):
+    assert "Do the methods multiply" not in text
+    smaller = family("smaller", role="control:smaller", methods=["imp", "b"])
+    both = family("both", methods=["imp", "allr", "b"])
+    speedup, families = compared(BASE + FAST + smaller + both)
+    assert pairs(speedup, families) == []
+
+
+def test_an_interaction_that_cannot_be_measured_says_why_and_is_not_drawn(tmp_path):
+    records = [
+        *family("none", role="baseline"),
+        *family("A", role="candidate", methods=["a"]),
+        *family("B", methods=["b"], ceiling=0.3),
+        *family("AB", methods=["a", "b"]),
+    ]
+    page = Page(write(tmp_path, records, candidate="A", baseline="none"))
+    assert (
+        "no quality that every seed of 'AB', 'A', 'B', 'none' passes through"
+        in row(page, "table-interaction", "AB")["reading"]
+    )
+    assert "interaction" not in page.figures()
+
+
+def test_what_compression_broke_is_told_of_the_longest_run_of_each_seed(tmp_path):
+    def effects(run):
+        change = -0.06 if run.duration["epochs"] == 16 else -0.5
+        return {
+            "examples": 200,
+            "warnings": ["the mean hides a loss"] if run.seed == 3 else [],
+            "per_class": {
+                "labels": ["cat", "dog"],
+                "dense": [0.9, 0.9],
+                "candidate": [0.9 + change, 0.95],
+                "counts": [100, 100],
+                "lost": [6, 0],
+                "gained": [0, 5],
+            },
+            "worst_class": {"label": "cat", "change": change},
+            "mean_change": change / 2,
+            "disagreement": {"rate": 0.1, "low": 0.08, "high": 0.12},
+            "calibration": {"dense": 0.02, "candidate": 0.03},
+        }
+
+    page = Page(write(tmp_path, BASE + [replace(run, side_effects=effects(run)) for run in FAST]))
+    assert [cells[0] for cells in page.tables["table-side-effects"][1:]] == ["ALLR"]
+    assert "cat: −6.0 (−6.0 to −6.0)" in row(page, "table-side-effects", "ALLR").values()
+    body = "".join(page.text)
+    assert "Warning, ALLR, seed 3: the mean hides a loss." in body
+    assert "table-classes" in page.tables
+
+
+def test_a_comparison_without_side_effects_has_no_section_on_them(text):
+    assert "What compression broke" not in text
