@@ -89,7 +89,8 @@ def _of_corruptions(runs: Sequence[RunRecord]) -> list[str]:
         return []
     lowest = worst(changes)
     return [
-        f"of {len(changes)} corruptions, {lowest.name} changes the accuracy by {ACCURACY.signed(lowest.change)} points"
+        f"of {len(changes)} corruptions, {lowest.name} changes the accuracy most for the worse, by "
+        f"{ACCURACY.signed(lowest.change)} points"
     ]
 
 

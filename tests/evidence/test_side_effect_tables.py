@@ -3,7 +3,7 @@
 import pytest
 
 from paretorch.evidence.records import RunRecord
-from paretorch.evidence.report.side_effect_tables import overview_table, side_effect_tables
+from paretorch.evidence.report.side_effect_tables import class_table, overview_table, side_effect_tables
 from paretorch.evidence.report.table import UNKNOWN
 from tests.evidence.side_effect_runs import of_classes, of_texts, run
 
@@ -42,6 +42,15 @@ def test_classes_are_listed_from_the_worst_to_the_best() -> None:
     (_, classes, *_) = side_effect_tables({"FT": runs})
     assert [row[1] for row in classes.rows] == ["dog", "cat"]
     assert classes.rows[0][2:] == ["200", "90.0", "70.0", "\N{MINUS SIGN}20.0"]
+
+
+def test_of_many_classes_the_worst_are_listed() -> None:
+    effects = of_classes()
+    many = {"labels": [f"c{i}" for i in range(100)], "dense": [0.9] * 100, "counts": [50] * 100}
+    effects["per_class"] = many | {"candidate": [0.9 - 0.001 * i for i in range(100)]}
+    table = class_table({"FT": [run(effects)]})
+    assert table is not None
+    assert [row[1] for row in table.rows] == [f"c{i}" for i in range(99, 79, -1)]
 
 
 def test_losses_are_not_written_as_percentages() -> None:

@@ -117,7 +117,7 @@ def test_sentences_of_one_run_give_the_interval_over_its_examples() -> None:
         "ALLR, against its dense model: 10.0 % (95 % interval over the examples 8.0 to 13.0, 1 seed, low-n) of the "
         "test examples get another class; of 2 classes, 'cat' changes most for the worse, by \N{MINUS SIGN}10.0 points "
         "on 200 examples, all together by \N{MINUS SIGN}5.0; the calibration error goes from 2.1 % to 4.3 %; of 2 "
-        "corruptions, blur 3 changes the accuracy by \N{MINUS SIGN}30.0 points."
+        "corruptions, blur 3 changes the accuracy most for the worse, by \N{MINUS SIGN}30.0 points."
     )
 
 

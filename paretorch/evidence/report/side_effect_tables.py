@@ -17,6 +17,7 @@ from paretorch.evidence.side_effect_words import ACCURACY, LOSS, disagreement_wo
 from paretorch.evidence.statistics import LOW_N, Interval
 from paretorch.evidence.words import Metric, grouped
 
+MOST_CLASSES = 20  # rows per arm
 Groups = Mapping[str, Sequence[RunRecord]]
 PAIRED = (
     "Every run beside the dense model of its own seed, on the test data; mean over seeds ± half of the 95 % t-interval"
@@ -77,15 +78,15 @@ def overview_table(groups: Groups) -> Table | None:
 
 
 def class_table(groups: Groups) -> Table | None:
-    """One row per arm and class, the worst change first."""
+    """One row per arm and class, the worst change first, at most `MOST_CLASSES` per arm."""
     return _changes_table(
         groups,
-        lambda runs: sorted(class_changes(runs), key=lambda one: one.change.mean),
+        lambda runs: sorted(class_changes(runs), key=lambda one: one.change.mean)[:MOST_CLASSES],
         ACCURACY,
         key="classes",
         title="By class",
         what="class",
-        caption=f"{PAIRED}; the worst first. Fewer than 100 examples: one of them is more than a point.",
+        caption=f"{PAIRED}; the worst {MOST_CLASSES} classes of each arm at most. Fewer than 100 examples: one of them is more than a point.",
     )
 
 
