@@ -86,7 +86,8 @@ def class_table(groups: Groups) -> Table | None:
         key="classes",
         title="By class",
         what="class",
-        caption=f"{PAIRED}; the worst {MOST_CLASSES} classes of each arm at most. Fewer than 100 examples: one of them is more than a point.",
+        caption=f"{PAIRED}; the worst {MOST_CLASSES} classes of each arm at most. Fewer than 100 examples: one of them "
+        "is more than a point.",
     )
 
 
