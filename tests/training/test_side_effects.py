@@ -17,6 +17,7 @@ from paretorch.training.tasks.digits import digits
 from paretorch.training.tasks.regression import regression
 from paretorch.training.trainer import Trainer
 from tests.training.problems import Normed, normed_task, plain
+from tests.training.tiny_gan import TinyGAN
 
 
 class Lookup(nn.Module):
@@ -178,6 +179,16 @@ def test_given_examples_stand_in_the_place_of_the_test_set() -> None:
 def test_nothing_applies_to_regression() -> None:
     task = regression(num_examples=200)
     assert side_effects(task, Trainer(task, plain(8)), dense=task.model(), candidate=task.model()) == {}
+
+
+def test_nothing_applies_to_a_generative_task_and_its_model_is_not_run() -> None:
+    class Untouched(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            raise AssertionError("it was run")
+
+    task = TinyGAN()
+    model = Untouched(2, 2)
+    assert side_effects(task, Trainer(task, plain(8)), dense=model, candidate=model) == {}
 
 
 def test_classes_of_pixels_are_no_classes_of_examples() -> None:
