@@ -182,12 +182,12 @@ def test_nothing_applies_to_regression() -> None:
 
 
 def test_nothing_applies_to_a_generative_task_and_its_model_is_not_run() -> None:
-    class Untouched(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
+    class Untouched(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
             raise AssertionError("it was run")
 
     task = TinyGAN()
-    model = Untouched(2, 2)
+    model = Untouched()
     assert side_effects(task, Trainer(task, plain(8)), dense=model, candidate=model) == {}
 
 
