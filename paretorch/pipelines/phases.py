@@ -74,6 +74,7 @@ def train_phase(
         "seconds": result.seconds,
         "step_time": result.step_time,
         "overhead": result.overhead,
+        "energy": result.energy,
         "validation": result.validation[trainer.task.metric],
         **details,
         "curve": result.curve,

@@ -7,7 +7,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ import paretorch
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import save_model
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_record
+from paretorch.measurement.energy.reading import EnergyReading
 from paretorch.measurement.environment import environment
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.pricing import compare_latency, price
+from paretorch.pipelines.step_costs import step_costs
 from paretorch.training.data import Head
 from paretorch.training.run import RunDirectory
 from paretorch.training.side_effects import side_effects
@@ -121,6 +123,7 @@ class RunWriter:
             validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
             cost=price(_on_cpu(model), entries, inputs, latency=timed).to_dict(),
             side_effects=changed,
+            **step_costs(trainer, model),
             notes=[*self.notes, *self._save_artefact(directory, model, trained.masks)],
         )
 
@@ -175,6 +178,7 @@ class RunWriter:
             task=self._task,
             step_time=_last_step_time(entries),
             overhead=_overhead(entries),
+            energy=_energy(entries),
             code_rev=f"paretorch {paretorch.__version__}",
             **identity.others,
             **outcome,
@@ -237,3 +241,10 @@ def _overhead(entries: Sequence[dict[str, Any]]) -> dict[str, float]:
         for name, seconds in entry.get("overhead", {}).items():
             total[name] = total.get(name, 0.0) + seconds
     return total
+
+
+def _energy(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of all training together; {} unless every phase was measured."""
+    readings = [entry.get("energy") for entry in entries if entry.get("steps") and entry.get("kind") != "trial"]
+    known = [EnergyReading.from_dict(reading) for reading in readings if reading]
+    return reduce(EnergyReading.plus, known).to_dict() if known and len(known) == len(readings) else {}

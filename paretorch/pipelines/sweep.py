@@ -123,7 +123,7 @@ class Sweep:
     def _run_seed(self, out: Path, seed: int, *, timed: bool) -> Iterator[RunRecord]:
         writer = self._writer
         with writer.directory(out, f"dense-s{seed}") as directory:
-            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
+            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory, metered=True)
             schedule = self.dense_schedule(trainer.num_steps(self.dense_epochs))
             dense = self.dense(trainer, schedule)
             identity = Identity(label="dense", factors=self.dense.factors(self.dense_epochs))
@@ -139,5 +139,5 @@ class Sweep:
         with self._writer.directory(out, f"{arm.id}-s{seed}") as directory:
             if (record := self._writer.finished(directory)) is not None:
                 return record
-            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
+            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory, metered=True)
             return arm.run(dense, self._writer, directory, trainer, identity, timed=timed)

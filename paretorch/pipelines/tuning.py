@@ -50,7 +50,13 @@ def tuned(
     entries: list[tuple[float, dict[str, Any]]] = []
     failures: list[NotFiniteError] = []
     for rate in rates:
-        own = Trainer(trainer.task, trainer.settings, seed=trainer.seed, directory=_folder(trainer.directory, rate))
+        own = Trainer(
+            trainer.task,
+            trainer.settings,
+            seed=trainer.seed,
+            directory=_folder(trainer.directory, rate),
+            metered=trainer.metered,
+        )
         began = time.perf_counter()
         try:
             trained = run(rate, own)

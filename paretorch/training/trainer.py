@@ -11,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from paretorch.errors import InputError
+from paretorch.measurement.energy.found import energy_meter
+from paretorch.measurement.energy.meter import Window
 from paretorch.methods.method import Method, implements
 from paretorch.training.devices import autocast, make_accelerator, repeatable_cudnn
 from paretorch.training.evaluate import evaluate
@@ -36,6 +38,7 @@ class PhaseResult:
         seconds: training time without evaluation and checkpoints, summed over resumptions.
         step_time: "p10_s", "p50_s", "p90_s" and "n" of the last steps; {} if there were none.
         overhead: "evaluation_s" and "checkpoint_s" between steps, summed over resumptions.
+        energy: of the whole phase, evaluations between steps included; {} where it was not measured or only in part.
         validation: metrics on the evaluation set after `finish`.
         curve: points with step, epoch, lr, train_loss, validation (None between evaluations), seconds.
         optimizer_state: of the main optimizer, for a next phase that keeps it.
@@ -48,6 +51,7 @@ class PhaseResult:
     seconds: float
     step_time: dict[str, Any]
     overhead: dict[str, float]
+    energy: dict[str, Any]
     validation: dict[str, float]
     curve: list[dict[str, Any]]
     optimizer_state: dict[str, Any]
@@ -61,6 +65,8 @@ class Trainer:
         settings: how.
         seed: of initialisation, order, augmentation and dropout.
         directory: where checkpoints go; None keeps nothing on disk.
+        metered: read the machine's energy counter, if it has one. It counts the work of other processes too, so only
+            for training that has the machine to itself.
 
     Raises:
         InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set; or
@@ -74,7 +80,9 @@ class Trainer:
         *,
         seed: int = 0,
         directory: RunDirectory | None = None,
+        metered: bool = False,
     ) -> None:
+        self.metered = metered
         self.task, self.settings, self.seed, self.directory = task, settings or TrainSettings(), seed, directory
         self.train_set, self.eval_set = task.train_set(), task.eval_set()
         self.accelerator = make_accelerator(self.settings)
@@ -147,8 +155,10 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(repeatable_cudnn())
             loop.resume()
+            resumed = run.step > 0
             run.wrap()
             stack.callback(run.unwrap)
+            window = stack.enter_context(energy_meter(self.device).window()) if self.metered else None
             stop = stack.enter_context(stop_on_signal())
             advance = stack.enter_context(progress(f"{phase} (seed {self.seed})", num_steps))
             loop.train(stop, advance)
@@ -173,6 +183,7 @@ class Trainer:
             seconds=loop.watch.seconds,
             step_time=loop.watch.step_time(),
             overhead=loop.watch.overhead,
+            energy={} if window is None or resumed else _measured(window),
             validation=validation,
             curve=loop.curve,
             optimizer_state=run.optimizer.state_dict(),
@@ -228,6 +239,11 @@ class Trainer:
         for method in methods:
             method.data(run)
         return run
+
+
+def _measured(window: Window) -> dict[str, Any]:
+    reading = window.reading
+    return reading.to_dict() if reading is not None and reading.joules is not None else {}
 
 
 def _check_methods(methods: Sequence[Method], settings: TrainSettings) -> None:
