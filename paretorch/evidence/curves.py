@@ -95,10 +95,10 @@ class TradeoffCurve:
         if not self.envelope:
             return [math.inf] * len(wanted)
         costs, values = self._arrays
-        reached = wanted <= values[-1]
-        times = np.full(len(wanted), math.inf)
-        times[reached] = costs[np.searchsorted(values, wanted[reached], side="left")]  # exact where it was measured
-        inside = reached & (wanted > values[0]) & ~np.isin(wanted, values)
+        index = np.searchsorted(values, wanted, side="left")
+        within = np.minimum(index, len(values) - 1)
+        times = np.where(index < len(values), costs[within], math.inf)  # exact where it was measured
+        inside = (index > 0) & (index < len(values)) & (values[within] != wanted)
         if inside.any():
             times[inside] = np.exp(self._inverse(wanted[inside]))
         return [float(time) for time in times]

@@ -47,7 +47,7 @@ class Family:
     role: str
     records: dict[int, tuple[RunRecord, ...]]
 
-    @property
+    @cached_property
     def runs(self) -> tuple[RunRecord, ...]:
         """All runs, seed by seed."""
         return tuple(run for seed in self.seeds for run in self.records[seed])

@@ -138,13 +138,15 @@ def compare_families(
     theirs = {seed: baseline.curve(seed, axis=axis, scope=scope) for seed in seeds}
     span = common_range([*ours.values(), *theirs.values()])
     levels = _levels(span, LEVELS) if qualities is None else [float(quality) for quality in qualities]
-    at = _at_qualities(ours, theirs, [*levels, *_levels(span, [(i + 1) / GRID for i in range(GRID)])], confidence)
-    average = None if span is None else average_interval(ours, theirs, span, confidence=confidence)
-    split = Split(None, None)
+    fine, middle = _levels(span, [(i + 1) / GRID for i in range(GRID)]), _levels(span, [0.5])
+    times = [_times(curves, [*levels, *fine, *middle]) for curves in (ours, theirs)]
+    # The middle is last, and is no level of its own.
+    at = tuple(_at(ours, theirs, q, a, b, confidence) for q, a, b in zip([*levels, *fine], *times, strict=False))
+    split, average = Split(None, None), None
     if span is not None:
-        middle = _levels(span, [0.5])[0]
-        ratios = {seed: cost_ratio(ours[seed], theirs[seed], quality=middle) for seed in seeds}
-        split = _split(candidate, baseline, ratios, middle, axis=axis, scope=scope, confidence=confidence)
+        average = average_interval(ours, theirs, span, confidence=confidence)
+        ratios = {seed: times[1][-1][seed] / times[0][-1][seed] for seed in seeds}
+        split = _split(candidate, baseline, ratios, middle[0], axis=axis, scope=scope, confidence=confidence)
     durations = sorted(set(candidate.durations) & set(baseline.durations))
     return Speedup(
         candidate=candidate,
@@ -200,21 +202,20 @@ def _levels(span: tuple[float, float] | None, shares: Sequence[float]) -> list[f
     return [] if span is None else [span[0] * (1 - share) + span[1] * share for share in shares]
 
 
-def _at_qualities(ours: Curves, theirs: Curves, qualities: Sequence[float], confidence: float) -> tuple[AtQuality, ...]:
-    times_a = {seed: curve.times_to(qualities) for seed, curve in ours.items()}
-    times_b = {seed: curve.times_to(qualities) for seed, curve in theirs.items()}
-    found = []
-    for i, quality in enumerate(qualities):
-        a = {seed: times[i] for seed, times in times_a.items()}
-        b = {seed: times[i] for seed, times in times_b.items()}
-        censored = [sum(time == math.inf for time in times.values()) for times in (a, b)]
-        curves = [*ours.values(), *theirs.values()]
-        if any(censored) or any(curve.reached_at_start(quality) for curve in curves):
-            low, high = _bounds(ours, theirs, a, b, quality)
-            found.append(AtQuality(quality, None, censored[0], censored[1], low, high))
-        else:
-            found.append(AtQuality(quality, ratio_interval(b, a, confidence=confidence)))
-    return tuple(found)
+def _times(curves: Curves, qualities: Sequence[float]) -> list[dict[int, float]]:
+    """Per quality, the cost of every seed."""
+    found = {seed: curve.times_to(qualities) for seed, curve in curves.items()}
+    return [{seed: times[i] for seed, times in found.items()} for i in range(len(qualities))]
+
+
+def _at(
+    ours: Curves, theirs: Curves, quality: float, a: dict[int, float], b: dict[int, float], confidence: float
+) -> AtQuality:
+    censored = [sum(time == math.inf for time in times.values()) for times in (a, b)]
+    if any(censored) or any(curve.reached_at_start(quality) for curve in (*ours.values(), *theirs.values())):
+        low, high = _bounds(ours, theirs, a, b, quality)
+        return AtQuality(quality, None, censored[0], censored[1], low, high)
+    return AtQuality(quality, ratio_interval(b, a, confidence=confidence))
 
 
 def _bounds(
@@ -247,12 +248,11 @@ def _split(
     unit: Literal["steps", "samples"] = "steps"
     if None not in batches and batches[0] != batches[1]:
         unit = "samples"  # a step of another batch size is another amount of work
-    counted = {
-        seed: cost_ratio(
-            candidate.curve(seed, axis=unit, scope=scope), baseline.curve(seed, axis=unit, scope=scope), quality=quality
-        )
-        for seed in ratios
-    }
+    if axis == unit:
+        counted = ratios
+    else:
+        a, b = ({s: arm.curve(s, axis=unit, scope=scope) for s in ratios} for arm in (candidate, baseline))
+        counted = {seed: cost_ratio(a[seed], b[seed], quality=quality) for seed in ratios}
     statistical = ratio_interval(counted, dict.fromkeys(counted, 1.0), confidence=confidence)
     hardware = ratio_interval(ratios, counted, confidence=confidence) if axis == "seconds" else None
     return Split(statistical, hardware, unit)
