@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from paretorch.errors import InputError
 from paretorch.evidence.claims import claim
 from paretorch.evidence.report import write_speedup_page
 from paretorch.evidence.report.legend import entries
@@ -184,6 +185,7 @@ def test_ends_of_the_page_tell_environment_command_tuning_seeds_and_durations(pa
     assert cells["durations (epochs)"] == "1, 2, 4, 8, 16"
     assert cells["runs"] == "25"
     assert cells["tuning trials"] == "3"
+    assert cells["examples of a step"] == "64"
     body = "".join(page.text)
     assert "paretorch compare d" in body
     assert "a processor" in body
@@ -238,6 +240,41 @@ def test_targets_that_single_runs_met_on_the_way_are_listed_with_those_they_miss
         ["ALLR-1-s0", "90.0 %", "yes", f"1{space}500", "1.25 to 1.5"],
         ["ALLR-1-s0", "97.0 %", "no", "–", "after 9.25"],
     ]
+
+
+def test_the_same_ratio_is_shown_by_every_cost_that_both_families_hold(page):
+    head, *rows = page.tables["table-axes"]
+    found = {cells[0].split(",")[0]: float(cells[1].split()[0]) for cells in rows}
+    assert set(found) == {"training seconds (measured)", "optimizer steps", "training epochs"}
+    assert found["optimizer steps"] == found["training epochs"]
+    assert found["training seconds (measured)"] == pytest.approx(0.8 * found["optimizer steps"], abs=2e-3)
+    assert "speed" not in "".join(head)
+
+
+def test_qualities_that_are_close_get_as_many_digits_as_they_need(tmp_path):
+    page = Page(write(tmp_path, BASE + FAST, qualities=[0.9, 0.9002, 0.9004]))
+    assert [cells[0] for cells in page.tables["table-ratios"][1:4]] == ["90.00 %", "90.02 %", "90.04 %"]
+    assert page.figures()["targets"]["layout"]["xaxis"]["ticktext"] == ["90.00", "90.02", "90.04"]
+
+
+def test_a_seed_that_failed_before_it_said_what_it_cost_is_listed_as_not_reached(tmp_path):
+    lost = [replace(run, quality=None, status="out_of_memory", phases=[]) if run.seed == 4 else run for run in FAST]
+    page = Page(write(tmp_path, BASE + lost, qualities=[0.9], verdict=REFUSED))
+    cells = next(cells for cells in page.tables["table-targets"] if cells[0] == "ALLR")
+    assert cells[-1] == "not reached"
+    drawn = [y for t in page.figures()["targets"]["data"] if t["name"] == "ALLR" for y in t["y"]]
+    assert len(drawn) == 4
+    assert row(page, "table-runs", "ALLR-16-s4")["training seconds (measured), all phases"] == "–"
+    assert row(page, "table-families", "ALLR")["runs"] == "25, 5 not finished"
+
+
+def test_a_finished_run_that_does_not_say_what_it_cost_is_refused(tmp_path):
+    speedup, families = compared(BASE + FAST)
+    silent = replace(families[0].runs[0], phases=[])
+    other = replace(families[0], label="other", records={0: (silent,)})
+    with pytest.raises(InputError, match="does not say how many seconds"):
+        write_speedup_page(speedup, VERDICT, tmp_path / "r.html", families=[other], title="t", command="c")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_from_outside_cannot_become_markup(tmp_path):

@@ -1,7 +1,12 @@
-"""How the cost axes of a comparison are named: only a ratio of measured times is ever called a speed-up."""
+"""How costs, their ratios and qualities are written: only a ratio of measured times is ever called a speed-up."""
+
+from collections.abc import Sequence
 
 from paretorch.evidence.claim_words import name_of_ratio
 from paretorch.evidence.families import Axis, Scope
+from paretorch.evidence.words import Metric, plain
+
+MAX_DIGITS = 6  # after the point of a percentage
 
 _COSTS: dict[Axis, str] = {
     "seconds": "training seconds (measured)",
@@ -33,3 +38,16 @@ def cost_label(axis: Axis, scope: Scope) -> str:
 def ratio_label(axis: Axis) -> str:
     """'speed-up (measured)', 'ratio of steps', 'ratio of operations (theoretical)'."""
     return name_of_ratio(axis) + _SOURCES.get(axis, "")
+
+
+def level_words(metric: Metric, qualities: Sequence[float]) -> list[str]:
+    """The qualities as `Metric.value` writes them, with more digits where two would read the same."""
+    words = [metric.value(quality) for quality in qualities]
+    digits = 1
+    while len(set(words)) < len(set(qualities)) and digits < MAX_DIGITS:
+        digits += 1
+        words = [
+            f"{100 * quality:.{digits}f} %" if metric.is_fraction else plain(quality, digits=3 + digits, zeros=True)
+            for quality in qualities
+        ]
+    return words

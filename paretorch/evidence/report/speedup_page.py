@@ -9,6 +9,7 @@ from paretorch.evidence.claims import Verdict
 from paretorch.evidence.families import Family
 from paretorch.evidence.report.cost_words import ratio_label, scope_words
 from paretorch.evidence.report.facts import facts
+from paretorch.evidence.report.family_tables import family_table, hit_table, run_table, subtitle
 from paretorch.evidence.report.glossary import comparison_terms
 from paretorch.evidence.report.interaction import interaction_figure, interaction_table, pairs
 from paretorch.evidence.report.page import write_page
@@ -16,14 +17,11 @@ from paretorch.evidence.report.side_effect_tables import side_effect_tables
 from paretorch.evidence.report.speedup_figures import gain_curve, ratio_curve, tradeoff
 from paretorch.evidence.report.speedup_tables import (
     NOT_CLAIMED,
-    family_table,
+    axes_table,
     gain_table,
     grid_table,
-    hit_table,
     ratio_table,
-    run_table,
     split_table,
-    subtitle,
     upper,
 )
 from paretorch.evidence.report.sweep_page import figure_of
@@ -146,7 +144,12 @@ def _ratios(speedup: Speedup, verdict: Verdict, figures: dict[str, dict[str, Any
         title="Equal quality and equal cost",
         warnings=missing,
         figures=placed,
-        tables=[ratio_table(speedup, claimed=verdict.claimed), split_table(speedup), gain_table(speedup)],
+        tables=[
+            ratio_table(speedup, claimed=verdict.claimed),
+            split_table(speedup),
+            axes_table(speedup),
+            gain_table(speedup),
+        ],
         folded=[grid_table(speedup)],
     )
 

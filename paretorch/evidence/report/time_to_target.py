@@ -5,6 +5,7 @@ budget is the cost of its most expensive run. Censored seeds are drawn, listed a
 """
 
 import html
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,10 @@ import plotly.graph_objects as go
 
 from paretorch.evidence.censored import TargetTime, restricted_mean, success_rate
 from paretorch.evidence.censored_arms import common_horizon
-from paretorch.evidence.families import Axis, Family, Scope, charge
-from paretorch.evidence.report.cost_words import axis_label, cost_label
+from paretorch.evidence.families import Axis, Family, Scope
+from paretorch.evidence.records import RunRecord
+from paretorch.evidence.report.cost_words import axis_label, cost_label, level_words
+from paretorch.evidence.report.family_tables import known_charge
 from paretorch.evidence.report.layout import finished, log_axis
 from paretorch.evidence.report.speedup_figures import HEIGHT, marks_of
 from paretorch.evidence.report.style import MUTED, Marks, short
@@ -30,6 +33,7 @@ AT_LEAST, AT_MOST = "\N{GREATER-THAN OR EQUAL TO} ", "\N{LESS-THAN OR EQUAL TO} 
 def times_of(family: Family, quality: float, *, axis: Axis, scope: Scope) -> dict[int, TargetTime]:
     """Seed -> when it reached the quality; `high` is None for a seed that did not within its longest duration.
 
+    Where a seed's runs failed before they said what they cost, its budget is 0: all that is known is that it missed.
     Where already the cheapest run is good enough, the time is known from above only, and `low` is 0.
     """
     found = {}
@@ -37,7 +41,7 @@ def times_of(family: Family, quality: float, *, axis: Axis, scope: Scope) -> dic
         curve = family.curve(seed, axis=axis, scope=scope)
         time = curve.time_to(quality)
         if math.isinf(time):
-            found[seed] = TargetTime(max(charge(run, axis, scope=scope) for run in family.records[seed]), None)
+            found[seed] = TargetTime(_budget(family.records[seed], axis=axis, scope=scope), None)
         else:
             found[seed] = TargetTime(0.0 if curve.reached_at_start(quality) else time, time)
     return found
@@ -47,10 +51,9 @@ def target_table(speedup: Speedup, families: Sequence[Family]) -> Table | None:
     """One row per quality and family, one column per seed; None when no quality was compared."""
     if not speedup.at:
         return None
-    metric = speedup.baseline.metric
     seeds = sorted({seed for family in families for seed in family.seeds})
     rows = []
-    for level in speedup.at:
+    for name, level in zip(_names(speedup), speedup.at, strict=True):
         found = {f.label: times_of(f, level.quality, axis=speedup.axis, scope=speedup.scope) for f in families}
         horizon = common_horizon([time for times in found.values() for time in times.values()], ())
         for label, times in found.items():
@@ -58,10 +61,10 @@ def target_table(speedup: Speedup, families: Sequence[Family]) -> Table | None:
             rows.append(
                 [
                     label,
-                    metric.value(level.quality),
+                    name,
                     _share(success_rate(runs)),
-                    plain(restricted_mean(runs, horizon=horizon)),
-                    plain(horizon),
+                    plain(restricted_mean(runs, horizon=horizon)) if horizon else UNKNOWN,
+                    plain(horizon) if horizon else UNKNOWN,
                     *[_cell(times.get(seed)) for seed in seeds],
                 ]
             )
@@ -92,13 +95,17 @@ def target_figure(speedup: Speedup, families: Sequence[Family]) -> dict[str, Any
         for place, level in enumerate(speedup.at)
         for f in families
     }
+    costs = [time.observed for times in found.values() for time in times.values() if time.observed]
+    if not costs:
+        return None
     figure = go.Figure()
     pairs: tuple[list[float | None], list[float | None]] = ([], [])
-    for place in range(len(speedup.at)):
-        ends = [speedup.baseline.label, speedup.candidate.label]
-        for seed in speedup.seeds:
+    ends = (speedup.baseline.label, speedup.candidate.label)
+    for place, seed in itertools.product(range(len(speedup.at)), speedup.seeds):
+        times = [found[label, place][seed].observed for label in ends]
+        if all(times):
             pairs[0].extend([*(short(place + places[label]) for label in ends), None])
-            pairs[1].extend([*(short(found[label, place][seed].observed) for label in ends), None])
+            pairs[1].extend([*map(short, times), None])
     figure.add_scatter(
         x=pairs[0],
         y=pairs[1],
@@ -114,14 +121,14 @@ def target_figure(speedup: Speedup, families: Sequence[Family]) -> dict[str, Any
             (short(i + position), seed, time)
             for i in range(len(speedup.at))
             for seed, time in found[family.label, i].items()
+            if time.observed
         ]
         _add_times(figure, family.label, [run for run in shown if run[2].reached], drawn=drawn[family.label])
         _add_times(figure, family.label, [run for run in shown if not run[2].reached], drawn=drawn[family.label])
-    costs = [time.observed for times in found.values() for time in times.values()]
     figure.update_xaxes(
         title=f"{html.escape(metric.axis)} to reach",
         tickvals=list(range(len(speedup.at))),
-        ticktext=[metric.number(level.quality) for level in speedup.at],
+        ticktext=[name.removesuffix(" %") for name in _names(speedup)],
         range=[-0.5, len(speedup.at) - 0.5],
         showgrid=False,
     )
@@ -156,19 +163,29 @@ def censored_words(speedup: Speedup, families: Sequence[Family]) -> list[str]:
     found = []
     for family in families:
         missed = []
-        for level in speedup.at:
+        for name, level in zip(_names(speedup), speedup.at, strict=True):
             times = times_of(family, level.quality, axis=speedup.axis, scope=speedup.scope)
             if seeds := [str(seed) for seed, time in times.items() if not time.reached]:
                 share = f"{len(seeds)} of {len(times)}: {'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"
-                missed.append(f"{family.metric.value(level.quality)} ({share})")
+                missed.append(f"{name} ({share})")
         if missed:
             found.append(f"{family.label} does not reach {family.metric.name} {listing(missed)}.")
     return found
 
 
+def _budget(runs: Sequence[RunRecord], *, axis: Axis, scope: Scope) -> float:
+    return max((cost for run in runs if (cost := known_charge(run, axis, scope=scope)) is not None), default=0.0)
+
+
+def _names(speedup: Speedup) -> list[str]:
+    return level_words(speedup.baseline.metric, [level.quality for level in speedup.at])
+
+
 def _cell(time: TargetTime | None) -> str:
     if time is None:
         return UNKNOWN
+    if not time.observed:
+        return "not reached"
     sign = AT_LEAST if not time.reached else AT_MOST if time.low == 0 else ""
     return sign + plain(time.observed)
 
