@@ -1,1 +1,1 @@
-"""Latency, multiply-accumulates, bytes, memory and machine noise; imports nothing of the other rooms."""
+"""Latency, MACs, FLOPs, bytes, memory, energy and machine noise; imports nothing of the other rooms."""

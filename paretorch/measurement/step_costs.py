@@ -27,7 +27,10 @@ class StepCosts:
 
 
 class StepCounter:
-    """Context manager around one real training step, whatever its loop; counting does not change what it computes.
+    """Context manager around one real training step, whatever its loop.
+
+    Eager training computes bitwise the same inside and outside; compiled code runs eagerly inside. Where that matters,
+    count with `step_costs` instead, which leaves the model as found.
 
         with StepCounter(model) as counter:
             loss(model(x), y).backward()
