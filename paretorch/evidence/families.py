@@ -223,7 +223,7 @@ def _of_phase(phase: dict[str, Any], axis: str) -> float | None:
 
 
 def _energy(record: RunRecord, scope: Scope) -> float:
-    value = record.energy.get("energy_j")
+    value = record.energy.get("joules")
     if scope != "total" or not isinstance(value, int | float):
         raise InputError(
             f"the energy of run {record.run_id!r} after dense training is not known; a meter reads whole runs"

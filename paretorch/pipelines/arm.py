@@ -53,6 +53,7 @@ class Arm:
         identity: Identity,
         *,
         timed: bool,
+        inspected: bool = True,
         step_s: Mapping[str, float] | None = None,
     ) -> RunRecord:
         """Compress `dense` and write the record; one that diverges gets a record that says so.
@@ -64,6 +65,7 @@ class Arm:
             trainer: with that directory.
             identity: of the run; its tuning is added.
             timed: also measure latency.
+            inspected: also find out what compression changed beside the metric.
             step_s: median seconds of a step by kind of phase, where steps were timed interleaved with other arms'.
         """
 
@@ -74,6 +76,8 @@ class Arm:
             return writer.diverged(directory, trainer.seed, [dense.entry], identity, error=error)
         entries = [dense.entry, *best.trials, *best.trained.entries]
         trained = replace(best.trained, entries=with_step_times(entries, step_s or {}))
+        if not inspected:
+            trained = replace(trained, dense=None)
         named = replace(identity, others={**identity.others, "tuning": best.tuning})
         return writer.finish(directory, trainer, trained, named, timed=timed)
 

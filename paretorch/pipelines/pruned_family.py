@@ -62,4 +62,5 @@ class PrunedFamily(Family):
             factors=arm.factors,
             methods=arm.imp.method_ids(),
         )
-        return arm.run(dense, writer, directory, trainer, identity, timed=False, step_s=step_s)
+        longest = duration == max(self.durations)
+        return arm.run(dense, writer, directory, trainer, identity, timed=False, inspected=longest, step_s=step_s)

@@ -20,8 +20,8 @@ from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_r
 from paretorch.measurement.energy.reading import EnergyReading
 from paretorch.measurement.environment import environment
 from paretorch.methods.sparsity.masks import Masks
+from paretorch.pipelines.counted_step import counted_step
 from paretorch.pipelines.pricing import compare_latency, price
-from paretorch.pipelines.step_costs import step_costs
 from paretorch.training.data import Head
 from paretorch.training.run import RunDirectory
 from paretorch.training.side_effects import side_effects
@@ -123,7 +123,7 @@ class RunWriter:
             validation=[entry["validation"] for entry in entries if "validation" in entry][-1],
             cost=price(_on_cpu(model), entries, inputs, latency=timed).to_dict(),
             side_effects=changed,
-            **step_costs(trainer, model),
+            **counted_step(trainer, model),
             notes=[*self.notes, *self._save_artefact(directory, model, trained.masks)],
         )
 

@@ -146,7 +146,7 @@ def test_speed_is_said_of_time_only(axis):
     def made(label, **options):
         records = runs(label, flops_step={"forward": 1, "backward": 2}, **options)
         for one in records:
-            one.energy = {"energy_j": 5.0 * one.duration["steps"]}
+            one.energy = {"joules": 5.0 * one.duration["steps"]}
         return families_of(records)[label]
 
     for gain in (1.5, 1.0):

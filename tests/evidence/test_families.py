@@ -43,7 +43,7 @@ def test_operations_are_those_of_a_step_times_the_steps():
 
 
 def test_energy_is_what_the_meter_read_of_the_whole_run():
-    record = run("a", 0, 4, 0.9, energy={"energy_j": 12.5})
+    record = run("a", 0, 4, 0.9, energy={"joules": 12.5})
     assert charge(record, "energy_j") == 12.5
     with pytest.raises(InputError, match="a meter reads whole runs"):
         charge(record, "energy_j", scope="after_dense")

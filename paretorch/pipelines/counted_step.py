@@ -1,4 +1,4 @@
-"""What one training step of a model takes, counted: operations, bytes of operands, and activations kept for backward.
+"""What one training step of a task takes, counted: operations, bytes of operands, and activations kept for backward.
 
 Counted on one batch of the training set, on a copy of the model; the optimizer's update is not in it.
 """
@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from paretorch.measurement.flops import FlopCounter
-from paretorch.measurement.saved_activations import SavedActivations
-from paretorch.measurement.traffic import TrafficCounter
+from paretorch.measurement.step_costs import StepCounter
 from paretorch.methods.method import implements
 from paretorch.training.seeding import generator
 from paretorch.training.trainer import Trainer
@@ -20,7 +18,7 @@ from paretorch.training.trainer import Trainer
 logger = logging.getLogger("paretorch")
 
 
-def step_costs(trainer: Trainer, model: nn.Module) -> dict[str, Any]:
+def counted_step(trainer: Trainer, model: nn.Module) -> dict[str, Any]:
     """Fields of a record: "flops_step", "bytes_step" and "saved_bytes".
 
     Args:
@@ -28,8 +26,8 @@ def step_costs(trainer: Trainer, model: nn.Module) -> dict[str, Any]:
         model: left as it is.
 
     Returns:
-        {} for a task whose step is its own, such as the two updates of an adversarial pair. Without "flops_step" where
-        arithmetic without a formula takes too much of the time, which a warning says.
+        {} for a task whose step is its own, such as the two updates of an adversarial pair; and, with a warning, where
+        arithmetic without a formula takes too much of the time.
     """
     task = trainer.task
     if any(implements(method, "training_step") for method in task.methods()):
@@ -37,20 +35,17 @@ def step_costs(trainer: Trainer, model: nn.Module) -> dict[str, Any]:
     model = copy.deepcopy(model).to(trainer.device).train()
     size = min(trainer.settings.batch_size, len(trainer.train_set))
     batch = {name: value.to(trainer.device) for name, value in trainer.train_set.batch(torch.arange(size)).items()}
-    batch = task.prepare(batch, training=True, generator=generator(0, "step costs"))
-
-    def step() -> None:
+    batch = task.prepare(batch, training=True, generator=generator(0, "counted step"))
+    task.loss(model, batch, "mean").backward()  # the first pass prepares kernels
+    with StepCounter(model) as counter:
         task.loss(model, batch, "mean").backward()
-
-    with TrafficCounter() as traffic:
-        step()
-    with SavedActivations(model) as saved:
-        step()
-    found: dict[str, Any] = {"bytes_step": traffic.bytes_accessed, "saved_bytes": saved.peak_bytes}
-    with FlopCounter(model) as counter:
-        step()
     try:
-        return found | {"flops_step": counter.result(batch=size).to_dict()}
+        costs = counter.result(batch=size)
     except RuntimeError as error:
         logger.warning("the operations of a training step were not counted: %s", error)
-        return found
+        return {}
+    return {
+        "flops_step": costs.flops.to_dict(),
+        "bytes_step": costs.bytes_accessed,
+        "saved_bytes": costs.saved_bytes,
+    }
