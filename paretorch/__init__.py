@@ -6,16 +6,27 @@ Public names are loaded on first use, so that `import paretorch` stays light.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what type checkers and editors see of the names below
+if TYPE_CHECKING:
     from paretorch.artefacts.mask_edit import MaskEdit as MaskEdit
     from paretorch.artefacts.model import load_model as load_model
     from paretorch.artefacts.model import save_model as save_model
+    from paretorch.evidence.censored import time_to_target as time_to_target
+    from paretorch.evidence.claims import claim as claim
+    from paretorch.evidence.curves import TradeoffCurve as TradeoffCurve
+    from paretorch.evidence.effect import effect as effect
+    from paretorch.evidence.families import families_of as families_of
     from paretorch.evidence.front import Front as Front
+    from paretorch.evidence.hypervolume import hypervolume_difference as hypervolume_difference
     from paretorch.evidence.report import write_report as write_report
     from paretorch.evidence.sources import load_sources as load_sources
+    from paretorch.evidence.speedup import compare_families as compare_families
+    from paretorch.evidence.statistics import Interval as Interval
     from paretorch.integrations.host import HostRun as HostRun
     from paretorch.measurement.cost import Cost as Cost
+    from paretorch.measurement.energy import energy_meter as energy_meter
+    from paretorch.measurement.flops import count_flops as count_flops
     from paretorch.measurement.measure import measure as measure
+    from paretorch.measurement.step_costs import step_costs as step_costs
     from paretorch.methods.method import Method as Method
     from paretorch.methods.method import Run as Run
     from paretorch.methods.schedules import ALLR as ALLR
@@ -33,9 +44,11 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from paretorch.pipelines.imp import IMP as IMP
     from paretorch.pipelines.imp import Retraining as Retraining
     from paretorch.pipelines.pruning_step import Selection as Selection
+    from paretorch.training.picture import Picture as Picture
     from paretorch.training.published import load_published as load_published
     from paretorch.training.settings import OptimizerSpec as OptimizerSpec
     from paretorch.training.settings import TrainSettings as TrainSettings
+    from paretorch.training.side_effects import side_effects as side_effects
     from paretorch.training.supervised import SupervisedTask as SupervisedTask
     from paretorch.training.task import Task as Task
     from paretorch.training.trainer import Trainer as Trainer
@@ -49,6 +62,7 @@ _PUBLIC = {
     "Front": "paretorch.evidence.front",
     "HostRun": "paretorch.integrations.host",
     "IMP": "paretorch.pipelines.imp",
+    "Interval": "paretorch.evidence.statistics",
     "LLR": "paretorch.methods.schedules",
     "MaskEdit": "paretorch.artefacts.mask_edit",
     "MaskEnforcement": "paretorch.methods.sparsity.enforcement",
@@ -56,14 +70,23 @@ _PUBLIC = {
     "Method": "paretorch.methods.method",
     "MultiStep": "paretorch.methods.schedules",
     "OptimizerSpec": "paretorch.training.settings",
+    "Picture": "paretorch.training.picture",
     "Retraining": "paretorch.pipelines.imp",
     "Run": "paretorch.methods.method",
     "Selection": "paretorch.pipelines.pruning_step",
     "SupervisedTask": "paretorch.training.supervised",
     "Task": "paretorch.training.task",
+    "TradeoffCurve": "paretorch.evidence.curves",
     "TrainSettings": "paretorch.training.settings",
     "Trainer": "paretorch.training.trainer",
     "as_scheduler": "paretorch.methods.schedules",
+    "claim": "paretorch.evidence.claims",
+    "compare_families": "paretorch.evidence.speedup",
+    "count_flops": "paretorch.measurement.flops",
+    "effect": "paretorch.evidence.effect",
+    "energy_meter": "paretorch.measurement.energy",
+    "families_of": "paretorch.evidence.families",
+    "hypervolume_difference": "paretorch.evidence.hypervolume",
     "load_model": "paretorch.artefacts.model",
     "load_published": "paretorch.training.published",
     "load_sources": "paretorch.evidence.sources",
@@ -73,6 +96,9 @@ _PUBLIC = {
     "norm_drop_of": "paretorch.methods.schedules",
     "retraining_schedule": "paretorch.methods.schedules",
     "save_model": "paretorch.artefacts.model",
+    "side_effects": "paretorch.training.side_effects",
+    "step_costs": "paretorch.measurement.step_costs",
+    "time_to_target": "paretorch.evidence.censored",
     "train_dense": "paretorch.pipelines.dense",
     "write_report": "paretorch.evidence.report",
 }
