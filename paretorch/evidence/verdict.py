@@ -17,6 +17,7 @@ from paretorch.evidence.names import SWEPT, TUNED, name_of
 from paretorch.evidence.quantities import sparsity, training_epochs
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.reference_words import reference_sentences
+from paretorch.evidence.side_effect_words import COLLAPSE, side_effect_sentences
 from paretorch.evidence.speed_words import macs_sentence, speed_sentences
 from paretorch.evidence.statistics import Interval
 from paretorch.evidence.words import listing, percent, plural, seeds, setting
@@ -50,6 +51,7 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
         *comparisons(arms),
         *([] if pairs or baseline is not None else [_level(arm) for arm in compressed]),
         *reference_sentences(arms, baseline),
+        *_side_effects(compressed, baseline),
         *_training_cost(compressed, baseline),
         *speed_sentences(compressed, baseline),
         *macs_sentence(compressed),
@@ -202,6 +204,25 @@ def _training_cost(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]
         f"Training cost, all phases included (dense training, retraining, tuning trials): {span} for the compressed "
         f"arms against {plural(dense.mean, 'epoch')} for the dense model, {times} times as much."
     ]
+
+
+def _side_effects(compressed: Sequence[Arm], baseline: Arm | None) -> list[str]:
+    """What compression broke in the arm of the main finding, and how many other runs hide a lost class."""
+    if baseline is None or baseline.quality is None or not compressed:
+        return []
+    chosen, _ = headline_arm(compressed, baseline)
+    sentences = side_effect_sentences({name_of(chosen): chosen.runs})
+    hiding = [run.run_id for arm in compressed if arm is not chosen for run in arm.runs if _warned(run)]
+    if hiding:
+        sentences.append(
+            f"In {plural(len(hiding), 'other run')} the mean hides a class that lost over {COLLAPSE} points: "
+            f"{listing(hiding[:3])}{' and more' if len(hiding) > 3 else ''}."
+        )
+    return sentences
+
+
+def _warned(run: RunRecord) -> bool:
+    return bool(run.side_effects.get("warnings"))
 
 
 def _failures(arms: Sequence[Arm]) -> list[str]:
