@@ -74,6 +74,10 @@ def _print_published(chosen: "list[Card]", console: "Console") -> None:
             f"Changes {', '.join(map(cell_name, card.cells)) or 'nothing semantic'}; relieves "
             f"{', '.join(card.relieves) or 'nothing'}.",
             f"{'; '.join(card.references)}.",
+            *(
+                f"Reported, {said.workload}, {said.environment}: {said.metric} {said.value:g}."
+                for said in card.reported
+            ),
         ]
         console.print(Text(f"{card.id} ({card.year}): {card.title}", style="bold"))
         console.print(Padding(Text(" ".join(facts)), (0, 0, 0, 4)))

@@ -57,8 +57,7 @@ CARDS = (
     published(
         "linear-outputs", 2017, "Linear output activations", "Avoids squashing outputs and lets the error gradient "
         "grow exponentially.", "Oland, Bansal, Dannenberg and Raj, arXiv 1707.04199, 2017", cells="objective:replace",
-        relieves=("steps to target", "memory bandwidth"), caveat="outputs are no probabilities; the exact loss is not "
-        "public",
+        relieves=("steps to target", "memory bandwidth"), caveat="outputs are no probabilities",
     ),
     published(
         "focal-loss", 2017, "Focal loss", "Weighs down examples that are classified well.",
