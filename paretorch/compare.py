@@ -8,7 +8,7 @@ are steps times these: how many runs share the machine afterwards changes nothin
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def compare(
     comparison = recipe.comparison(data=data, command=command)
     comparison.check()
     assert recipe.compare is not None
-    with RunDirectory(out, recipe=comparison.recipe, resume=resume):
+    processes = LocalProcesses(workers)  # refuses a bad number of workers before the folder is made
+    with RunDirectory(out, recipe=comparison.recipe, resume=resume), processes:
         arguments = {
             "reference": reference,
             "overrides": json.dumps(dict(overrides or {})),
@@ -81,7 +82,7 @@ def compare(
             "command": command,
             "out": str(out),
         }
-        _run(comparison, arguments, workers=workers)
+        _run(processes, comparison, arguments)
     return judge(comparison.records(out), recipe.compare)
 
 
@@ -111,34 +112,46 @@ def judge(records: Iterable[RunRecord], table: CompareTable) -> Compared:
     controls |= {f"control:{name}": None for name in absent}
     speedup = against(baseline, "after_dense" if _share_dense(candidate, baseline) else "total", asked=True)
     verdict = claim(speedup, mode=table.mode, controls=controls)
+    reasons = tuple(f"The control {name} was left out: {reason}" for name, reason in table.left_out.items())
+    verdict = replace(verdict, warnings=(*verdict.warnings, *reasons))
     return Compared(families=families, speedup=speedup, controls=controls, verdict=verdict)
 
 
 def run_unit(*, reference: str, overrides: str, data: str | None, command: str, out: str, unit: str) -> None:
     """Run one unit; called in worker processes."""
-    comparison = _comparison(reference, overrides, data, command)
+    comparison = _comparison(reference, overrides, data, command, out)
     found = next(one for one in [*comparison.starts(), *comparison.units()] if one.id == unit)
     comparison.run_unit(found, Path(out))
 
 
 def time_steps(*, reference: str, overrides: str, data: str | None, command: str, out: str) -> None:
     """Time the training steps of all families in turns; called in a worker process that is alone."""
-    _comparison(reference, overrides, data, command).time_steps(Path(out))
+    _comparison(reference, overrides, data, command, out).time_steps(Path(out))
 
 
 @cache
-def _comparison(reference: str, overrides: str, data: str | None, command: str) -> Comparison:
-    """Built once per process, because a task holds its data in memory."""
+def _comparison(reference: str, overrides: str, data: str | None, command: str, out: str) -> Comparison:
+    """Built once per process, because a task holds its data in memory.
+
+    Raises:
+        InputError: if it is no longer the comparison that `out` holds.
+    """
     recipe = load_recipe(reference, overrides=json.loads(overrides))
-    return recipe.comparison(data=None if data is None else Path(data), command=command)
+    comparison = recipe.comparison(data=None if data is None else Path(data), command=command)
+    kept = Path(out) / "recipe.toml"
+    if kept.read_bytes() != comparison.recipe.encode():
+        raise InputError(
+            f"recipe {reference} or its task was changed while the comparison was running; {kept} holds what was "
+            "started: restore it and go on with --resume, or choose another directory"
+        )
+    return comparison
 
 
-def _run(comparison: Comparison, arguments: Mapping[str, Any], *, workers: int) -> None:
-    with LocalProcesses(workers) as processes:
-        _collect(processes, [Job("timing", "paretorch.compare:time_steps", dict(arguments))])
-        for units in (comparison.starts(), comparison.units()):
-            jobs = [Job(unit.id, "paretorch.compare:run_unit", {**arguments, "unit": unit.id}) for unit in units]
-            _collect(processes, jobs)
+def _run(processes: LocalProcesses, comparison: Comparison, arguments: Mapping[str, Any]) -> None:
+    _collect(processes, [Job("timing", "paretorch.compare:time_steps", dict(arguments))])
+    for units in (comparison.starts(), comparison.units()):
+        jobs = [Job(unit.id, "paretorch.compare:run_unit", {**arguments, "unit": unit.id}) for unit in units]
+        _collect(processes, jobs)
 
 
 def _collect(processes: LocalProcesses, jobs: Sequence[Job]) -> None:

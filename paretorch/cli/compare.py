@@ -36,7 +36,12 @@ def compare(
     if resume and not folder.exists():
         logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
     found = run_comparison(
-        recipe, folder, data=data, workers=workers or usable_cores(), resume=resume, command=command_line()
+        recipe,
+        folder,
+        data=data,
+        workers=usable_cores() if workers is None else workers,
+        resume=resume,
+        command=command_line(),
     )
     path = write_speedup_page(
         found.speedup,

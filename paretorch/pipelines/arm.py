@@ -75,7 +75,7 @@ class Arm:
             logger.warning("%s diverged: %s", self.label, error)
             return writer.diverged(directory, trainer.seed, [dense.entry], identity, error=error)
         entries = [dense.entry, *best.trials, *best.trained.entries]
-        trained = replace(best.trained, entries=with_step_times(entries, step_s or {}))
+        trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
         if not inspected:
             trained = replace(trained, dense=None)
         named = replace(identity, others={**identity.others, "tuning": best.tuning})
@@ -107,6 +107,18 @@ def at_rate(imp: IMP, rate: float | None) -> IMP:
     return imp if rate is None else replace(imp, retraining=replace(imp.retraining, lr=rate))
 
 
-def with_step_times(entries: Sequence[dict[str, Any]], step_s: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The ledger lines, those of a kind in `step_s` with its seconds per step."""
-    return [{**entry, "step_s": step_s[entry["kind"]]} if entry.get("kind") in step_s else entry for entry in entries]
+def with_step_times(
+    entries: Sequence[dict[str, Any]], step_s: Mapping[str, float], *, trial: str
+) -> list[dict[str, Any]]:
+    """The ledger lines, those of a kind in `step_s` with its seconds per step.
+
+    Args:
+        entries: ledger lines.
+        step_s: by kind of phase.
+        trial: the kind of phase that a tuning trial consists of.
+    """
+    kinds = [trial if entry.get("kind") == "trial" else str(entry.get("kind")) for entry in entries]
+    return [
+        {**entry, "step_s": step_s[kind]} if kind in step_s else entry
+        for entry, kind in zip(entries, kinds, strict=True)
+    ]

@@ -23,9 +23,11 @@ from paretorch.pipelines.step_timing import Rehearsed, time_in_turns
 from paretorch.training.settings import TrainSettings
 from paretorch.training.task import Task
 from paretorch.training.trainer import Trainer
+from paretorch.training.worker import GRACE_S
 
 TIMING = "timing.json"
 DENSE_WAIT_S = 600.0  # two runs of one seed may read the dense model at the same time
+ORPHAN_WAIT_S = GRACE_S + 10.0  # a worker whose parent was killed may still be saving the run that is to go on
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Comparison:
         family = next(family for family in self.families if family.name == unit.family)
         writer = replace(self._writer, trained=family.task)
         step_s = self.step_seconds(family, unit.seed, out)
-        with writer.directory(out, unit.id) as directory:
+        with writer.directory(out, unit.id, wait_s=ORPHAN_WAIT_S) as directory:
             if (record := writer.finished(directory)) is not None:
                 return record
             dense = None

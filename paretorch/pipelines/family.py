@@ -5,11 +5,12 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from paretorch.errors import InputError
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.method import Method
 from paretorch.methods.schedules import DenseSchedule
@@ -48,6 +49,7 @@ class Family(ABC):
         name, role: as in `RunRecord`.
         durations: in epochs of what the family varies.
         task, settings: of its runs.
+        task_options: those in which its task differs from the recipe's.
         prunes: whether its runs start from the shared dense model.
     """
 
@@ -56,6 +58,7 @@ class Family(ABC):
     durations: Sequence[float]
     task: Task
     settings: TrainSettings
+    task_options: Mapping[str, Any] = field(default_factory=dict)
 
     prunes = False
 
@@ -100,8 +103,25 @@ class Family(ABC):
     def _same(self, model: nn.Module) -> str:
         """A hash of what decides how long a plain training step takes: shapes, and how they are trained."""
         shapes = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
-        text = json.dumps([repr(model), shapes, self.settings.describe(), self.task.describe()], sort_keys=True)
+        how = [self.settings.describe(), self.settings.device, self.task.describe(), dict(self.task_options)]
+        text = json.dumps([repr(model), shapes, how], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _check_steps(self, trainer: Trainer, *, added_epochs: float = 0.0) -> None:
+        """Refuse a duration without a step, and two durations that are the same run."""
+        seen: dict[int, float] = {}
+        for duration in self.durations:
+            steps = trainer.num_steps(added_epochs + duration)
+            if steps == 0:
+                raise InputError(
+                    f"{self.name!r}: {duration:g} epochs are less than one optimizer step; an epoch has "
+                    f"{trainer.steps_per_epoch}"
+                )
+            if (other := seen.setdefault(steps, duration)) != duration:
+                raise InputError(
+                    f"{self.name!r}: {other:g} and {duration:g} epochs are both {steps} optimizer steps, which is one "
+                    "run and not two durations"
+                )
 
     def folder(self, duration: float, seed: int) -> str:
         """Name of one run's folder."""

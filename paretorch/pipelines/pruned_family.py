@@ -29,6 +29,7 @@ class PrunedFamily(Family):
 
     def check(self, dense: DenseSchedule) -> None:
         trainer = Trainer(self.task, self.settings, seed=0)
+        self._check_steps(trainer)
         for arm in self.arms.values():
             arm.check(trainer, dense)
 

@@ -1,7 +1,7 @@
 """Seconds of a training step of several recipes, timed in turns so that all of them see the same machine.
 
 Whole training steps run, with data, loss, backward pass, methods and optimizer. In every round each recipe makes
-`STEPS` of them, and every second round goes in reverse order; the first round only warms up. On one machine identical
+`STEPS` of them, and half of the rounds go in reverse order; the first round only warms up. On one machine identical
 loops that are timed one after the other may differ severalfold.
 
 Every seed of a comparison gets rounds of its own. What is uncertain about the times then differs from seed to seed, as
@@ -36,9 +36,12 @@ def time_in_turns(
         name -> seed, as text -> seconds per step, one number per round; the same places are pairs across recipes.
     """
     found: dict[str, dict[str, list[float]]] = {name: {str(seed): [] for seed in seeds} for name in recipes}
-    turns = [None, *(str(seed) for _ in range(rounds) for seed in seeds)]
-    for number, seed in enumerate(turns):
-        for name in list(recipes) if number % 2 else reversed(list(recipes)):
+    forth, back = list(recipes), list(recipes)[::-1]
+    turns: list[tuple[str | None, list[str]]] = [(None, back)]
+    for number in range(rounds):  # in reverse for every other seed, and for a seed in every other of its rounds
+        turns += [(str(seed), back if (number + i) % 2 else forth) for i, seed in enumerate(seeds)]
+    for seed, order in turns:
+        for name in order:
             trainer, model, methods = recipes[name]
             seconds = trainer.rehearse(model, num_steps=steps, methods=[*trainer.task.methods(), *methods])
             if seed is not None:

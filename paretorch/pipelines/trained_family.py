@@ -7,7 +7,7 @@ run that is stopped early ends with a learning rate that had not come down.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from paretorch.errors import InputError, NotFiniteError
+from paretorch.errors import NotFiniteError
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.schedules.truncated import Truncated
@@ -37,18 +37,9 @@ class TrainedFamily(Family):
     stop_early: bool = False
 
     def check(self, dense: DenseSchedule) -> None:
-        """Refuse a duration without a step.
-
-        Raises:
-            InputError: naming the family.
-        """
         trainer = Trainer(self.task, self.settings, seed=0)
+        self._check_steps(trainer, added_epochs=self.added_epochs)
         for duration in self.durations:
-            if trainer.num_steps(self.added_epochs + duration) == 0:
-                raise InputError(
-                    f"{self.name!r}: {duration:g} epochs are less than one optimizer step; an epoch has "
-                    f"{trainer.steps_per_epoch}"
-                )
             self._schedule(trainer, duration, self.rates[0] if self.rates else None)
 
     def plan(self) -> tuple[str, int]:
@@ -85,7 +76,7 @@ class TrainedFamily(Family):
         except NotFiniteError as error:
             logger.warning("%s at %g epochs diverged: %s", self.name, duration, error)
             return writer.diverged(directory, trainer.seed, [], identity, error=error)
-        entries = with_step_times([*best.trials, *best.trained.entries], step_s)
+        entries = with_step_times([*best.trials, *best.trained.entries], step_s, trial="dense")
         named = replace(identity, others={**identity.others, "tuning": best.tuning})
         return writer.finish(directory, trainer, replace(best.trained, entries=entries), named, timed=False)
 

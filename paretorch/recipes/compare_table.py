@@ -19,14 +19,14 @@ class CompareTable(Strict):
     mode: Literal["claim", "screening"] = "claim"
     qualities: list[float] = Field(default=[])
     smaller: dict[str, Any] | None = None
-    left_out: dict[Literal["smaller", "random"], str] = Field(default={})
+    left_out: dict[Literal["smaller", "random"], Annotated[str, Field(min_length=1)]] = Field(default={})
     interaction: Annotated[list[str], Field(min_length=3, max_length=3)] | None = None
 
 
 class DenseArmTable(CurveTable):
     """`[[dense_arm]]`: a model trained from scratch at every duration."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     tune_lr: list[Positive] = Field(default=[])
     stop_early: bool = False
     train: dict[str, Any] = Field(default={})

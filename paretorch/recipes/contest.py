@@ -55,13 +55,17 @@ class Contest:
             for number, table in enumerate(dense_arms)
         ]
         self._check_names()
+        self._check_controls()
+        if compare.axis == "energy_j":
+            raise InputError(
+                "[compare] axis = 'energy_j': a meter reads the whole machine, which the runs of a comparison share; "
+                "choose seconds, steps, samples, epochs or flops"
+            )
+        for table in self.trained:
+            if len(set(table.tune_lr)) < len(table.tune_lr):
+                raise InputError(f"{table.where}: tune_lr = {table.tune_lr} holds a rate twice")
         for point, where in self.pruned:
             arm_at({**point, "epochs": compare.durations[0]}, where)
-        if compare.smaller is None and "smaller" not in compare.left_out and compare.mode == "claim":
-            raise InputError(
-                "[compare] needs a smaller dense model as a control: give its task options, such as smaller = "
-                '{ hidden = [64, 32] }, or say why there is none: left_out = { smaller = "..." }'
-            )
 
     def families(self) -> list[Family]:
         """All of them, candidate and baseline first."""
@@ -87,10 +91,19 @@ class Contest:
         if self.compare.candidate == self.compare.baseline:
             raise InputError(f"[compare] candidate and baseline are both {self.compare.candidate!r}")
 
+    def _check_controls(self) -> None:
+        if self.compare.smaller is not None and "smaller" in self.compare.left_out:
+            raise InputError("[compare] has a smaller model and says why there is none in left_out; remove one of them")
+        if self.compare.smaller is None and "smaller" not in self.compare.left_out and self.compare.mode == "claim":
+            raise InputError(
+                "[compare] needs a smaller dense model as a control: give its task options, such as smaller = "
+                '{ hidden = [64, 32] }, or say why there is none: left_out = { smaller = "..." }'
+            )
+
     def _name_of(self, point: Mapping[str, Any], where: str) -> str:
         if own := sorted({"epochs", "minutes"} & point.keys()):
             raise InputError(f"{where}: {own[0]} is not given here; the lengths are [compare] durations")
-        if "name" not in point:
+        if not point.get("name"):
             raise InputError(f"{where}: an arm of a comparison needs a `name`")
         return str(point["name"])
 
@@ -107,19 +120,34 @@ class Contest:
         )
 
     def _trained(self, table: DenseArmTable) -> TrainedFamily:
-        train = validated(
-            TrainTable, self.train.model_dump(exclude_unset=True) | table.train, where=f"{table.where} train"
-        )
+        train = self._train_of(table)
         return TrainedFamily(
             name=table.name,
             role=self._role(table.name),
             durations=self.compare.durations,
             task=self.task_of(table.task_options),
+            task_options=table.task_options,
             settings=train.settings(),
             curve=_curve(table.curve, train.lr),
             rates=tuple(table.tune_lr),
             stop_early=table.stop_early,
         )
+
+    def _train_of(self, table: DenseArmTable) -> TrainTable:
+        """`[train]` with the arm's own keys in the place of those that it gives."""
+        train = validated(
+            TrainTable, self.train.model_dump(exclude_unset=True) | table.train, where=f"{table.where} train"
+        )
+        if train.optimizer != self.train.optimizer and "lr" not in table.train and not table.tune_lr:
+            raise InputError(
+                f"{table.where}: lr = {train.lr:g} is that of {self.train.optimizer}; give {train.optimizer} one of "
+                "its own in `train`, or `tune_lr`"
+            )
+        try:
+            train.settings()
+        except InputError as error:
+            raise InputError(f"{table.where}: {error}; keys of [train] hold for every arm") from error
+        return train
 
     def _role(self, name: str) -> str:
         return {self.compare.candidate: "candidate", self.compare.baseline: "baseline"}.get(name, "")
@@ -135,6 +163,7 @@ class Contest:
             role="control:smaller",
             durations=self.compare.durations,
             task=self.task_of(self.compare.smaller),
+            task_options=self.compare.smaller,
             settings=self.train.settings(),
             curve=_curve(self.dense.curve, self.train.lr),
             added_epochs=self.dense.epochs if candidate.prunes else 0.0,

@@ -75,8 +75,8 @@ class Recipe(Strict):
                 f"recipe {self.name!r} has no [compare] table, so it names no candidate and no baseline; run it with "
                 "`paretorch run`"
             )
-        families = self._contest(data=data).families()
-        task = families[0].task
+        contest = self._contest(data=data)
+        families, task = contest.families(), contest.task_of({})
         return Comparison(
             name=self.name,
             task=task,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,14 +41,15 @@ def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
         table = kind
         for part in location[:-1]:
             annotation = table.model_fields[part].annotation
-            table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else table
+            kinds = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]  # X, or X | None
+            table = next((one for one in kinds if issubclass(one, BaseModel)), table)
         return f"unknown key {name!r}; {nearest(location[-1], list(table.model_fields), what='known keys')}"
     if detail["type"] == "missing":
         return f"{name} is missing"
     if detail["type"] == "model_type":
         return f"{name} must be one table, written as [{name}]"
-    if name == "arm" and detail["type"] == "list_type":
-        return "arms are a list of tables, each written as [[arm]] with double brackets"
+    if name in ("arm", "dense_arm") and detail["type"] == "list_type":
+        return f"arms are a list of tables, each written as [[{name}]] with double brackets"
     return f"{name} = {detail.get('input')!r}: {detail['msg']}"
 
 

@@ -41,7 +41,7 @@ class Stopwatch:
         self.overhead[what] += time.perf_counter() - began
 
     def step_time(self) -> dict[str, Any]:
-        """ "p10_s", "p50_s", "p90_s" and "n" of the steps of this process; {} if it made none."""
+        """ "p10_s", "p50_s", "p90_s" and "n" of `steps`, those before a resumption included; {} if there are none."""
         if not self.steps:
             return {}
         ordered = sorted(self.steps)

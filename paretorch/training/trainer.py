@@ -192,15 +192,22 @@ class Trainer:
     def rehearse(self, model: nn.Module, *, num_steps: int, methods: Sequence[Method] = ()) -> float:
         """Seconds per training step over `num_steps` of them; nothing is evaluated and nothing is kept.
 
+        The learning rate is 0, which takes as long as any other: a recipe that would diverge can be timed.
+
         Args:
-            model: changed in place.
+            model: its weights are left as they are, its batch-norm statistics are not.
             num_steps: at least 1.
             methods: as in `fit`.
+
+        Raises:
+            InputError: if there is no step to time; and as `fit`.
         """
+        if num_steps < 1:
+            raise InputError(f"num_steps = {num_steps} leaves nothing to time; give at least 1")
         _check_methods(methods, self.settings)
         own = Trainer(self.task, replace(self.settings, evaluate_epochs=sys.maxsize), seed=self.seed)
         run = own._start(model, "rehearsal", num_steps, methods, None)
-        loop = Loop(own, run, phase="rehearsal", schedule=None)
+        loop = Loop(own, run, phase="rehearsal", schedule=lambda _step: 0.0)
         with ExitStack() as stack:
             stack.enter_context(repeatable_cudnn())
             run.wrap()
