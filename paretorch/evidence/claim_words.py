@@ -8,9 +8,13 @@ written as 25 % less (1 - 1/S), never as "33 % faster", which may mean either. W
 import json
 import math
 from collections.abc import Mapping
+from statistics import fmean
+
+import numpy as np
 
 from paretorch.evidence.best_of_n import expected_best
 from paretorch.evidence.families import Axis, Family, trial_charge
+from paretorch.evidence.significance import permutation_p_value, smallest_p_value
 from paretorch.evidence.speedup import AtQuality, Speedup
 from paretorch.evidence.statistics import LOW_N
 from paretorch.evidence.words import listing, percent, plain, plural, ratio
@@ -64,7 +68,7 @@ def finding(speedup: Speedup, *, reasons: list[str]) -> str:
 def why(speedup: Speedup) -> str:
     """Line 2: statistical times hardware efficiency, seeds, durations, tuning."""
     n = len(speedup.seeds)
-    seeds = f"{plural(n, 'paired seed')}{', low-n' if n < LOW_N else ''}"
+    seeds = plural(n, "paired seed") + (", low-n" if n < LOW_N else _permuted(speedup))
     durations = f"{plural(speedup.points, 'duration')} over a span of {plain(speedup.span, digits=3)}"
     return f"Why: {_split(speedup)}; {seeds}; {durations}; {_tuning(speedup)}."
 
@@ -136,19 +140,35 @@ def _split(speedup: Speedup) -> str:
     return f"{text} times {ratio(hardware)} in seconds per {unit.removesuffix('s')} (hardware)"
 
 
+def _permuted(speedup: Speedup) -> str:
+    """The exact test beside Student's, which rests on no distribution and cannot be small with few pairs."""
+    logs = [math.log(ratio) for ratio in speedup.ratios.values()]
+    if not logs:
+        return ""
+    p = permutation_p_value(logs, [0.0] * len(logs), generator=np.random.default_rng(0))
+    least = smallest_p_value(len(logs))
+    return f" (exact test by signs: p = {plain(p, digits=2)}{', the least there can be' if p <= least else ''})"
+
+
 def _tuning(speedup: Speedup) -> str:
     arms = (speedup.candidate, speedup.baseline)
-    said = [f"{plural(arm.trials, 'trial')} for {arm.label}{_tuning_cost(arm)}" for arm in arms]
+    said = [f"{plural(arm.trials, 'trial')} for {arm.label}{_searches(arm)}{_tuning_cost(arm)}" for arm in arms]
     text = f"tuning: {listing(said)}"
     studies = [[study["values"] for study in _studies(arm) if study.get("values")] for arm in arms]
     if not all(studies):
         return text
     n = min(len(values) for arm in studies for values in arm)
     metric, better = arms[0].metric, arms[0].runs[0].higher_is_better
-    best = [
-        metric.value(math.fsum(expected_best(v, n, higher_is_better=better) for v in arm) / len(arm)) for arm in studies
-    ]
-    return f"{text}; expected best validation {metric.name} of {plural(n, 'trial')}: {best[0]} and {best[1]}"
+    best = [fmean(expected_best(v, n, higher_is_better=better) for v in arm) for arm in studies]
+    if not all(map(math.isfinite, best)):
+        return f"{text}; too many trials failed to say what {plural(n, 'trial')} reach"
+    reached = " and ".join(metric.value(value) for value in best)
+    return f"{text}; expected best validation {metric.name} of {plural(n, 'trial')}: {reached}"
+
+
+def _searches(family: Family) -> str:
+    number = len(_studies(family))
+    return f" in each of {number} searches" if number > 1 else ""
 
 
 def _tuning_cost(family: Family) -> str:

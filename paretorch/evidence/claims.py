@@ -20,7 +20,7 @@ from paretorch.evidence.comparable import interleaved, machine_differences
 from paretorch.evidence.families import Family, charge, decay_warning
 from paretorch.evidence.quantities import RESOLUTION
 from paretorch.evidence.speedup import Speedup
-from paretorch.evidence.statistics import LOW_N
+from paretorch.evidence.statistics import LOW_N, Interval
 from paretorch.evidence.words import listing, percent, plain, plural
 
 Mode = Literal["claim", "screening"]
@@ -200,13 +200,19 @@ def _warnings(speedup: Speedup, unbeaten: Sequence[str]) -> list[str]:
             f"{speedup.candidate.label} does not beat {listing(names)}; what it gains over {speedup.baseline.label} "
             "may be had without it."
         )
-    hardware = speedup.split.hardware
-    if hardware is not None and hardware.half_width is not None and hardware.half_width < ONCE * hardware.mean:
+    if _measured_once(speedup.split.hardware):
         found.append(
             "The ratio of the times of a step is the same for every seed, so it was measured once and the intervals do "
             "not hold its uncertainty; time the arms again for each seed."
         )
     return found
+
+
+def _measured_once(hardware: Interval | None) -> bool:
+    """Whether the ratio of the times of a step is another than 1, as of unequal steps, and has no spread."""
+    if hardware is None or hardware.half_width is None or abs(hardware.mean - 1) < ONCE:
+        return False
+    return hardware.half_width < ONCE
 
 
 def _undecayed(family: Family) -> list[str]:

@@ -36,6 +36,9 @@ def check_comparable(families: Sequence[Family], *, axis: Axis) -> tuple[int, ..
         )
     if axis == "seconds":
         _same([(family.label, interleaved(family)) for family in families], "steps timed in turns")
+    if axis == "energy_j":
+        for name in ("source", "scope"):
+            _same([(family.label, _of_meter(family, name)) for family in families], f"{name} of the energy meter")
     seeds = set.intersection(*(set(family.seeds) for family in families))
     if not seeds:
         found = "; ".join(f"{family.label!r} ran seeds {list(family.seeds)}" for family in families)
@@ -58,6 +61,10 @@ def interleaved(family: Family) -> bool:
     """Whether every phase of training carries `step_s`, the time of a step measured in turns with the other arms."""
     phases = [phase for run in family.runs for phase in run.phases if phase.get("steps")]
     return bool(phases) and all("step_s" in phase for phase in phases if phase.get("kind") != "trial")
+
+
+def _of_meter(family: Family, name: str) -> list[str]:
+    return sorted({str(run.energy.get(name)) for run in family.runs if run.energy})
 
 
 def _environment(run: RunRecord) -> dict[str, str]:

@@ -8,7 +8,7 @@ two families can be compared seed by seed.
                                                seconds: steps * step_s where the steps were timed interleaved with those
                                                of the other arms, else the phase's own seconds
                                                flops: steps * (forward + backward operations of one step)
-                                               energy_j: what the meter read, of the whole run
+                                               energy_j: what the meter read
 
 Trials that were not chosen are tuning, and are charged separately (`trial_charge`).
 """
@@ -67,6 +67,10 @@ class Family:
         """The durations that every seed has run, whether or not the run ended well."""
         shared = set.intersection(*({duration_of(run) for run in runs} for runs in self.records.values()))
         return tuple(sorted(shared))
+
+    def finished(self, seed: int) -> tuple[float, ...]:
+        """The durations at which a run of `seed` ended well."""
+        return tuple(duration_of(run) for run in self.records[seed] if run.status == "ok")
 
     @property
     def trials(self) -> int:
@@ -132,8 +136,8 @@ def charge(record: RunRecord, axis: Axis, *, scope: Scope = "total") -> float:
     """
     if axis not in AXES or scope not in SCOPES:
         raise InputError(f"axis is one of {AXES} and scope one of {SCOPES}; got {axis!r} and {scope!r}")
-    if axis == "energy_j":
-        return _energy(record, scope)
+    if axis == "energy_j" and scope == "total":
+        return _metered(record)
     phases = [phase for phase in record.phases if phase.get("kind") != "trial"]
     return _total(record, [p for p in phases if scope == "total" or p.get("phase") != "dense"], axis)
 
@@ -218,16 +222,12 @@ def _total(record: RunRecord, phases: Sequence[dict[str, Any]], axis: Axis) -> f
 def _of_phase(phase: dict[str, Any], axis: str) -> float | None:
     if axis == "seconds" and "step_s" in phase and "steps" in phase:
         return float(phase["steps"] * phase["step_s"])
-    value = phase.get(axis)
+    value = phase.get("energy", {}).get("joules") if axis == "energy_j" else phase.get(axis)
     return float(value) if isinstance(value, int | float) else None
 
 
-def _energy(record: RunRecord, scope: Scope) -> float:
+def _metered(record: RunRecord) -> float:
     value = record.energy.get("joules")
-    if scope != "total" or not isinstance(value, int | float):
-        raise InputError(
-            f"the energy of run {record.run_id!r} after dense training is not known; a meter reads whole runs"
-            if scope != "total"
-            else f"run {record.run_id!r} has no reading of an energy meter; choose another axis"
-        )
+    if not isinstance(value, int | float):
+        raise InputError(f"run {record.run_id!r} has no reading of an energy meter; choose another axis")
     return float(value)

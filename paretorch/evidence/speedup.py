@@ -91,8 +91,9 @@ class Speedup:
         gains: at the least, the middle (of the logarithm) and the largest cost that every seed of both has measured.
         split: at the middle quality of the range.
         p_value: two-sided, of Student's test that the average is 1; None with one seed or without a range.
-        points: how many durations every seed of both families has run.
-        span: longest over shortest of these; 1 without any.
+        ratios: seed -> its average ratio over the range, of which `average` is the mean; {} without a range.
+        points: durations that both families share and that ended well, in the seed with the fewest.
+        span: longest over shortest of these, in the seed with the smallest; 1 without any.
     """
 
     candidate: Family
@@ -107,6 +108,7 @@ class Speedup:
     gains: tuple[AtCost, ...]
     split: Split
     p_value: float | None
+    ratios: dict[int, float]
     points: int
     span: float
 
@@ -142,12 +144,14 @@ def compare_families(
     times = [_times(curves, [*levels, *fine, *middle]) for curves in (ours, theirs)]
     # The middle is last, and is no level of its own.
     at = tuple(_at(ours, theirs, q, a, b, confidence) for q, a, b in zip([*levels, *fine], *times, strict=False))
-    split, average = Split(None, None), None
+    split, average, ratios = Split(None, None), None, {}
     if span is not None:
-        average = average_interval(ours, theirs, span, confidence=confidence)
-        ratios = {seed: times[1][-1][seed] / times[0][-1][seed] for seed in seeds}
-        split = _split(candidate, baseline, ratios, middle[0], axis=axis, scope=scope, confidence=confidence)
-    durations = sorted(set(candidate.durations) & set(baseline.durations))
+        ratios = {seed: average_ratio(ours[seed], theirs[seed], quality_range=span) for seed in seeds}
+        average = ratio_interval(ratios, dict.fromkeys(seeds, 1.0), confidence=confidence)
+        halfway = {seed: times[1][-1][seed] / times[0][-1][seed] for seed in seeds}
+        split = _split(candidate, baseline, halfway, middle[0], axis=axis, scope=scope, confidence=confidence)
+    shared = set(candidate.durations) & set(baseline.durations)
+    finished = [sorted(shared.intersection(arm.finished(seed))) for arm in (candidate, baseline) for seed in seeds]
     return Speedup(
         candidate=candidate,
         baseline=baseline,
@@ -161,25 +165,10 @@ def compare_families(
         gains=_gains(ours, theirs, confidence),
         split=split,
         p_value=None if average is None else student_p(average),
-        points=len(durations),
-        span=durations[-1] / durations[0] if durations and durations[0] > 0 else 1.0,
+        ratios=ratios,
+        points=min(map(len, finished)),
+        span=min(held[-1] / held[0] if held and held[0] > 0 else 1.0 for held in finished),
     )
-
-
-def average_interval(
-    candidate: Curves, baseline: Curves, quality_range: tuple[float, float], *, confidence: float = 0.95
-) -> Interval:
-    """The average ratio over a range, seed by seed, as a geometric mean with its interval.
-
-    Args:
-        candidate, baseline: one curve per seed, of the same seeds.
-        quality_range: within every curve's.
-        confidence: nominal coverage.
-    """
-    ratios = {
-        seed: average_ratio(curve, baseline[seed], quality_range=quality_range) for seed, curve in candidate.items()
-    }
-    return ratio_interval(ratios, dict.fromkeys(ratios, 1.0), confidence=confidence)
 
 
 def student_p(ratio: Interval) -> float | None:

@@ -57,8 +57,8 @@ def test_the_second_line_says_why():
     new, old = faster()
     assert judge(new, old).lines[1] == (
         "Why: at 81.6 % the ratio of old over new is 1.000 (1.000 to 1.000) in steps (statistical) times 1.500 (1.500 "
-        "to 1.500) in seconds per step (hardware); 5 paired seeds; 6 durations over a span of 32; tuning: 1 trial for "
-        "new and 1 trial for old."
+        "to 1.500) in seconds per step (hardware); 5 paired seeds (exact test by signs: p = 0.062, the least there "
+        "can be); 6 durations over a span of 32; tuning: 1 trial for new and 1 trial for old."
     )
 
 
@@ -73,6 +73,25 @@ def test_tuning_says_its_trials_its_cost_and_what_so_many_trials_are_expected_to
         "90.0 % and 76.7 %."
     )
     assert verdict.claimed
+
+
+def test_searches_of_single_runs_are_counted_and_their_expectations_averaged():
+    records = runs("new", step_s=0.01)
+    for one in records:
+        one.tuning = {"trials": 2, "values": [0.5, 0.7 + 0.01 * one.seed], "costs": [1.0, 1.0]}
+    old = family("old", step_s=0.015, tuning={"trials": 2, "values": [0.6, 0.8], "costs": [3.0, 3.0]})
+    line = judge(families_of(records)["new"], old).lines[1]
+    assert "2 trials for new in each of 5 searches (10 s) and 2 trials for old (6 s)" in line
+    assert line.endswith("expected best validation accuracy of 2 trials: 72.0 % and 80.0 %.")
+
+
+def test_trials_that_failed_have_no_expectation():
+    ours = {"trials": 2, "values": [-float("inf"), -float("inf")], "costs": [1.0, 1.0]}
+    new, old = (
+        family("new", step_s=0.01, tuning=ours),
+        family("old", step_s=0.015, tuning=ours | {"values": [0.5, 0.6]}),
+    )
+    assert judge(new, old).lines[1].endswith("; too many trials failed to say what 2 trials reach.")
 
 
 def test_trials_in_the_ledger_are_the_cost_of_tuning_where_no_other_is_recorded():
@@ -146,7 +165,7 @@ def test_speed_is_said_of_time_only(axis):
     def made(label, **options):
         records = runs(label, flops_step={"forward": 1, "backward": 2}, **options)
         for one in records:
-            one.energy = {"joules": 5.0 * one.duration["steps"]}
+            one.energy = {"joules": 5.0 * one.duration["steps"], "source": "nvml", "scope": "gpu"}
         return families_of(records)[label]
 
     for gain in (1.5, 1.0):
@@ -343,6 +362,10 @@ def test_seeds_that_one_arm_ran_alone_are_named():
         "new alone has seeds 5 and 6; they are left out, since runs are compared in pairs.",
         ONCE,
     )
+
+
+def test_steps_that_are_the_same_for_both_arms_need_no_second_measurement():
+    assert judge(family("new", gain=1.5), family("old")).warnings == ()
 
 
 def test_a_small_ratio_from_single_runs_is_called_no_evidence_and_a_large_one_is_not():

@@ -42,11 +42,13 @@ def test_operations_are_those_of_a_step_times_the_steps():
     assert charge(record, "flops") == 400 * 30
 
 
-def test_energy_is_what_the_meter_read_of_the_whole_run():
-    record = run("a", 0, 4, 0.9, energy={"joules": 12.5})
+def test_energy_is_what_the_meter_read_of_the_run_or_of_its_phases():
+    record = run("a", 0, 4, 0.9, dense=10, energy={"joules": 12.5})
     assert charge(record, "energy_j") == 12.5
-    with pytest.raises(InputError, match="a meter reads whole runs"):
+    with pytest.raises(InputError, match="does not say how many energy_j"):
         charge(record, "energy_j", scope="after_dense")
+    record.phases[1]["energy"] = {"joules": 4.5}
+    assert charge(record, "energy_j", scope="after_dense") == 4.5
 
 
 def test_what_a_record_does_not_hold_is_refused_and_not_zero():
@@ -97,6 +99,7 @@ def test_a_run_that_diverged_is_no_point_and_its_duration_still_counts():
     assert found.curve(0, axis="epochs").time_to(truth(20)) == math.inf
     assert len(found.curve(0).points) == 5
     assert found.durations == tuple(float(e) for e in EPOCHS)
+    assert found.finished(0) == (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def test_a_seed_of_which_every_run_diverged_reaches_nothing():

@@ -72,6 +72,8 @@ def test_the_ratio_is_the_paired_geometric_mean_of_the_seeds():
         [math.exp(sum(logs) / 5), math.exp(low), math.exp(high)]
     )
     assert student_p(ratio) == pytest.approx(test.pvalue, rel=1e-9)
+    assert found.average.mean == pytest.approx(math.prod(found.ratios.values()) ** 0.2)
+    assert set(found.ratios) == set(range(5))
 
 
 def test_the_range_is_what_every_seed_of_both_passes_through():
@@ -99,6 +101,14 @@ def test_gains_at_equal_cost_are_differences_of_the_envelopes():
 def test_points_and_span_are_those_of_the_durations_both_have():
     found = compare_families(family("new"), family("old", epochs=(2, 4, 8, 16)))
     assert (found.points, found.span) == (4, 8.0)
+
+
+def test_a_duration_at_which_a_run_diverged_is_no_point_of_the_comparison():
+    records = runs("new", seeds=(0, 1))
+    records[5] = run("new", 0, 32, None, status="diverged")
+    new, old = both(records, runs("old", seeds=(0, 1)))
+    found = compare_families(new, old)
+    assert (found.points, found.span) == (5, 16.0)
 
 
 def test_dense_training_that_both_share_dilutes_the_speed_up_of_what_comes_after():
@@ -180,7 +190,7 @@ def test_runs_that_diverged_reach_nothing_even_where_they_hold_a_quality():
     new, old = both(records, runs("old"))
     found = compare_families(new, old)
     assert (found.range, found.average, found.p_value, found.at, found.gains) == (None, None, None, (), ())
-    assert found.points == 6
+    assert (found.points, found.span, found.ratios) == (0, 1.0, {})
     assert compare_families(new, old, qualities=[0.9]).at[0].censored_candidate == 1
 
 
@@ -245,6 +255,14 @@ def test_times_from_different_environments_are_refused_and_counts_are_not(change
 def test_other_tasks_metrics_and_ways_of_timing_are_refused(change, message):
     with pytest.raises(NotComparableError, match=message):
         compare_families(family("new", **change), family("old"))
+
+
+def test_energies_from_different_meters_are_refused():
+    def made(label, scope):
+        return family(label, energy={"joules": 5.0, "source": "nvml", "scope": scope})
+
+    with pytest.raises(NotComparableError, match=r"scope of the energy meter: 'new' has \['gpu'\]; 'old' has \['node"):
+        compare_families(made("new", "gpu"), made("old", "node"), axis="energy_j")
 
 
 def test_families_without_a_shared_seed_are_refused():
