@@ -141,10 +141,10 @@ def _split(speedup: Speedup) -> str:
 
 
 def _permuted(speedup: Speedup) -> str:
-    """The exact test beside Student's, which rests on no distribution and cannot be small with few pairs."""
-    logs = [math.log(ratio) for ratio in speedup.ratios.values()]
-    if not logs:
+    """Beside a significant interval, the exact test; it assumes no distribution and cannot be small with few pairs."""
+    if speedup.average is None or speedup.average.contains(1.0):
         return ""
+    logs = [math.log(ratio) for ratio in speedup.ratios.values()]
     p = permutation_p_value(logs, [0.0] * len(logs), generator=np.random.default_rng(0))
     least = smallest_p_value(len(logs))
     return f" (exact test by signs: p = {plain(p, digits=2)}{', the least there can be' if p <= least else ''})"

@@ -62,6 +62,12 @@ def test_the_second_line_says_why():
     )
 
 
+def test_the_exact_test_stands_beside_a_claim_and_is_the_count_of_signs():
+    new, old = noisy_pair(0, gain=1.5, seeds=range(6))
+    assert "6 paired seeds (exact test by signs: p = 0.031, the least there can be);" in judge(new, old).lines[1]
+    assert "exact test" not in judge(*noisy_pair(0)).lines[1]
+
+
 def test_tuning_says_its_trials_its_cost_and_what_so_many_trials_are_expected_to_reach():
     ours = {"trials": 2, "values": [0.7, 0.9], "costs": [10.0, 12.0]}
     theirs = {"trials": 3, "values": [0.6, 0.7, 0.8], "costs": [5.0, 5.0, 5.0]}
