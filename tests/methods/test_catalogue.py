@@ -3,6 +3,7 @@
 import re
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,24 @@ def test_a_card_that_names_no_card_is_refused(plant):
     plant("planted_method", card_id="planted", others=("llr", "nowhere"))
     with pytest.raises(ValueError, match=r"card 'planted' names 'nowhere', which no card has"):
         catalogue.all_cards()
+
+
+def test_conflicts_are_mutual_and_nothing_conflicts_with_what_it_goes_with():
+    cards = catalogue.all_cards()
+    for name, card in cards.items():
+        assert not set(card.conflicts) & set(card.composes_with), name
+        for other in card.conflicts:
+            assert name in cards[other].conflicts, f"{name} excludes {other}, and not the other way round"
+
+
+def test_the_order_of_methods_has_no_circle():
+    cards = catalogue.all_cards()
+    order = TopologicalSorter({name: card.after for name, card in cards.items()})
+    for name, card in cards.items():
+        for later in card.before:
+            order.add(later, name)
+    steps = list(order.static_order())  # raises CycleError
+    assert steps.index("magnitude") < min(steps.index("masks"), steps.index("llr"), steps.index("bn-reestimate"))
 
 
 def test_the_evidence_of_every_card_is_a_result_file_of_this_project():

@@ -224,6 +224,7 @@ CARDS = (
         phase=("prune",),
         hooks=("model_surgery",),
         before=("masks",),
+        conflicts=("nm-pattern",),
         composes_with=("masks", "bn-reestimate"),
         relieves=("inference size", "inference compute", "inference latency"),
         caveat="quality falls until the model is retrained; residual connections tie filters of several layers",
