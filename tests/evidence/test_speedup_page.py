@@ -225,6 +225,7 @@ def test_lower_is_better_metrics_are_written_in_their_own_unit(tmp_path):
     page = Page(write(tmp_path, losses))
     assert speedup.average.mean > 1
     assert f"{speedup.at[0].quality:#.4g}" in {row[0] for row in page.tables["table-ratios"]}
+    assert page.figures()["ratio"]["layout"]["xaxis"]["autorange"] == "reversed"  # harder to the right
     assert "lower is better" in page.figures()["tradeoff"]["layout"]["yaxis"]["title"]["text"]
     assert "%" not in "".join(cell for cells in page.tables["table-gains"] for cell in cells)
 

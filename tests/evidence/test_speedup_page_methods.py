@@ -64,6 +64,17 @@ def test_interaction_is_the_log_of_what_is_missing_from_the_product(tmp_path, fa
     assert heights["both together"] == pytest.approx(2.5 * factor)
 
 
+def test_methods_of_the_baseline_count_as_neither_of_the_two():
+    records = [
+        *BASE,
+        *FAST,
+        *family("averaged", methods=["imp", "ema"], gain=1.2),
+        *family("both", methods=["imp", "allr", "ema"], gain=1.9),
+    ]
+    (pair,) = pairs(*compared(records))
+    assert (pair.first, pair.second, pair.both) == ("ALLR", "averaged", "both")
+
+
 def test_methods_that_overlap_or_controls_are_no_interaction(text):
     assert "Do the methods multiply" not in text
     smaller = family("smaller", role="control:smaller", methods=["imp", "b"])
