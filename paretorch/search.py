@@ -1,7 +1,8 @@
 """A search over the ranges of a recipe, with Optuna: every trial a sweep of its own, judged on validation, and charged.
 
 Layout of the output folder: `recipe.toml`, `search.db` (unless the recipe names another storage), `trials/3.toml`, a
-recipe that repeats trial 3, `trials/3/`, its sweep, and `search.json`, the result so far.
+recipe that repeats trial 3, `trials/3/`, its sweep, and `search.json`, the result so far. Where only settings of the
+arm are searched, all trials start from the same dense models, which are trained once, below `dense/`.
 
 Trials are drawn by TPE (Bergstra, Bardenet, Bengio, Kegl, "Algorithms for hyper-parameter optimization", NeurIPS 2011;
 for several objectives Ozaki et al., "Multiobjective tree-structured Parzen estimator", JAIR 73, 2022). The sampler of a
@@ -13,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,6 +23,8 @@ from paretorch.artefacts.files import remove_partial, write_json, write_text
 from paretorch.errors import InputError, NotFiniteError, RunError
 from paretorch.evidence.records import RunRecord
 from paretorch.measurement.cost import Cost
+from paretorch.methods.schedules import Schedule
+from paretorch.pipelines.dense import DenseResult, TrainedDense
 from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes import Recipe, load_recipe
 from paretorch.recipes.search_table import SearchTable
@@ -46,9 +49,9 @@ class Trial:
         values: by key of the space.
         state: "complete"; "diverged"; or "refused", if these values do not go together.
         objectives: mean over the seeds; {} unless it is complete.
-        charge: "steps", "samples" and "seconds" of all its training, all seeds, dense models and tuning included; None
-            for what is not known. One that diverged is charged the steps that it was granted, and the time that the
-            process it ended in had spent on it.
+        charge: "steps", "samples" and "seconds" of all its training, all seeds, tuning and its own dense models
+            included; None for what is not known. One that diverged is charged the steps that it was granted, and the
+            time that the process it ended in had spent on it.
         note: why it is not complete.
     """
 
@@ -68,15 +71,36 @@ class SearchResult:
         name: of the recipe.
         directions: "maximize" or "minimize", by objective.
         trials: all that ended, in order.
-        total: the charges of all trials together; None where that of one is not known.
+        dense: charge of the dense models that all trials share; zeros where each trial has its own.
+        total: the charges of all trials and of `dense` together; None where one is not known.
         front: numbers of the trials that no other one dominates; with one objective, the best ones.
     """
 
     name: str
     directions: dict[str, str]
     trials: tuple[Trial, ...]
+    dense: dict[str, float | None]
     total: dict[str, float | None]
     front: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedDense(TrainedDense):
+    """Dense models in folders of their own, trained by whoever asks first.
+
+    Args:
+        folder: holds one run directory per seed.
+        recipe: text that these directories are tied to.
+    """
+
+    folder: Path
+    recipe: str
+
+    def __call__(self, trainer: Trainer, schedule: Schedule) -> DenseResult:
+        """The model of the trainer's seed, with the trainer's task and settings."""
+        with RunDirectory(self.folder / f"s{trainer.seed}", recipe=self.recipe, resume=True) as directory:
+            own = Trainer(trainer.task, trainer.settings, seed=trainer.seed, directory=directory)
+            return super().__call__(own, schedule)
 
 
 class Search:
@@ -97,6 +121,8 @@ class Search:
         self.table, self.axes, self.data, self.command = table, table.axes(), data, command
         self.values = recipe.model_dump(exclude_unset=True, exclude={"search"})
         self.base = self._sweep({}, where=f"recipe {recipe.name!r}")
+        only_arm = all(key.startswith("arm.") for key in self.axes)
+        self.shares_dense = only_arm and isinstance(self.base.dense, TrainedDense)
 
     @property
     def directions(self) -> dict[str, str]:
@@ -138,6 +164,7 @@ class Search:
             InputError: if `out` holds another search, or one without `resume`; if the storage cannot be opened, or does
                 not hold the trials of `out`.
             RunError: if an objective is not known for the model.
+            NotFiniteError: if a dense model that all trials share diverges.
             KeyboardInterrupt: with the state saved.
         """
         self.check()
@@ -145,10 +172,11 @@ class Search:
             (out / "trials").mkdir(exist_ok=True)
             remove_partial(out / "trials")
             study = self._study(out)
+            dense = self._charge_of_shared(out)
             while (trial := self._next(study)) is not None:
-                self._run_trial(study, trial, out / "trials")
-                write_json(out / RESULT, asdict(self._result(study)))
-            return self._result(study)
+                self._run_trial(study, trial, out)
+                write_json(out / RESULT, asdict(self._result(study, dense)))
+            return self._result(study, dense)
 
     def _sweep(self, point: Mapping[str, Any], *, where: str) -> Sweep:
         recipe = validated(Recipe, self.table.put(self.values, point), where=where)
@@ -209,14 +237,27 @@ class Search:
             return self._optuna.trial.Trial(study, running[0]._trial_id)
         return study.ask() if len(made) < self.table.trials else None
 
-    def _run_trial(self, study: Any, trial: Any, folder: Path) -> None:
+    def _shared(self, out: Path) -> SharedDense:
+        return SharedDense(folder=out / "dense", recipe=self._identity())
+
+    def _charge_of_shared(self, out: Path) -> dict[str, float | None]:
+        """Train, or find, the dense models that all trials start from; what they cost."""
+        entries = []
+        for seed in self.base.seeds if self.shares_dense else ():
+            trainer = Trainer(self.base.task, self.base.settings, seed=seed)
+            schedule = self.base.dense_schedule(trainer.num_steps(self.base.dense_epochs))
+            entries.append(self._shared(out)(trainer, schedule).entry)
+        return {name: sum(entry[name] for entry in entries) for name in CHARGES}
+
+    def _run_trial(self, study: Any, trial: Any, out: Path) -> None:
         """Run, or finish, one trial and tell the study what came of it."""
         point = {key: axis.suggest(trial, key) for key, axis in self.axes.items()}
-        recipe = folder / f"{trial.number}.toml"
+        recipe = out / "trials" / f"{trial.number}.toml"
         write_text(recipe, to_toml(self.table.put(self.values, point)))
         logger.info("trial %d (%d of %d): %s", trial.number, trial.number + 1, self.table.trials, _words(point))
         try:
             sweep = load_recipe(str(recipe)).sweep(data=self.data, command=self.command)
+            sweep = replace(sweep, dense=self._shared(out)) if self.shares_dense else sweep
             sweep.check()
         except InputError as error:
             self._fail(study, trial, "refused", str(error), dict.fromkeys(CHARGES, 0))
@@ -224,18 +265,20 @@ class Search:
         began = time.perf_counter()
         records: list[RunRecord] = []
         try:
-            records = _judged(sweep, sweep.run(folder / str(trial.number), resume=True))
+            records = _judged(sweep, sweep.run(out / "trials" / str(trial.number), resume=True))
             note = next((record.notes[0].removeprefix("diverged: ") for record in records if record.status != "ok"), "")
         except NotFiniteError as error:
             note = str(error)
         if note:
-            charge = _granted(sweep) | {"seconds": time.perf_counter() - began}
+            charge = _granted(sweep, with_dense=not self.shares_dense) | {"seconds": time.perf_counter() - began}
             self._fail(study, trial, "diverged", note, charge)
             return
         found: dict[str, float] = {
             name: fmean(_objective(record, name) for record in records) for name in self.table.objectives
         }
-        trial.set_user_attr("charge", {name: sum(record.cost[name] for record in records) for name in CHARGES})
+        phases = [phase for record in records for phase in record.phases]
+        charged = [phase for phase in phases if not (self.shares_dense and phase["phase"] == "dense")]
+        trial.set_user_attr("charge", {name: sum(phase.get(name, 0) for phase in charged) for name in CHARGES})
         study.tell(trial, list(found.values()))
         logger.info("  %s", _words(found))
 
@@ -245,13 +288,14 @@ class Search:
             trial.set_user_attr(name, value)
         study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
 
-    def _result(self, study: Any) -> SearchResult:
+    def _result(self, study: Any, dense: dict[str, float | None]) -> SearchResult:
         trials = tuple(self._trial(kept) for kept in study.get_trials() if kept.state.is_finished())
-        known = {name: [trial.charge[name] for trial in trials] for name in CHARGES}
+        known = {name: [dense[name], *(trial.charge[name] for trial in trials)] for name in CHARGES}
         return SearchResult(
             name=self.base.name,
             directions=self.directions,
             trials=trials,
+            dense=dense,
             total={name: _sum(values) for name, values in known.items()},
             front=tuple(kept.number for kept in study.best_trials),
         )
@@ -287,16 +331,16 @@ def _objective(record: RunRecord, name: str) -> float:
     return float(value)
 
 
-def _granted(sweep: Sweep) -> dict[str, float | None]:
+def _granted(sweep: Sweep, *, with_dense: bool) -> dict[str, float | None]:
     """Steps and samples that the recipe allows for all seeds; None if an arm is given minutes."""
-    trainer = Trainer(sweep.task, sweep.settings, seed=sweep.seeds[0])
-    steps = trainer.num_steps(sweep.dense_epochs)
+    trainer, epochs, size = Trainer(sweep.task, sweep.settings), sweep.dense_epochs, sweep.settings.batch_size
+    steps = sweep.dense.plan(epochs, trainer.num_steps(epochs), size)[1] if with_dense else 0
     for arm in sweep.arms:
         if arm.imp.epochs is None:
             return {"steps": None, "samples": None}
         steps += trainer.num_steps(arm.imp.epochs) * max(1, len(arm.rates))
     steps *= len(sweep.seeds)
-    return {"steps": steps, "samples": steps * sweep.settings.batch_size}
+    return {"steps": steps, "samples": steps * size}
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

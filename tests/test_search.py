@@ -20,6 +20,7 @@ from paretorch.recipes import load_recipe
 from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.strict import validated
 from paretorch.search import Search, SearchResult
+from paretorch.training.loop import Loop
 
 RECIPE = """
 name = "tiny"
@@ -259,8 +260,26 @@ def test_search_is_repeated_by_its_seed_and_changed_by_another(optuna: Any, tmp_
 
 
 @pytest.mark.slow
-def test_recipe_of_a_trial_repeats_it(optuna: Any, tmp_path: Path) -> None:
-    result = search(trials=1).run(tmp_path / "out")
+def test_where_only_the_arm_is_searched_the_dense_models_are_trained_once(
+    optuna: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RECIPE.replace("seeds = [0]", "seeds = [0, 3]") + ARM
+    steps = []
+    original = Loop._step
+    monkeypatch.setattr(Loop, "_step", lambda loop: (steps.append(loop.phase), original(loop))[1])
+    result = search(text, trials=2, space={"arm.sparsity": SPACE["arm.sparsity"]}).run(tmp_path / "out")
+    assert steps.count("dense") == result.dense["steps"] == 2 * (steps.index("retrain-0") // 2)
+    assert steps.count("retrain-0") == sum(trial.charge["steps"] or 0 for trial in result.trials)
+    assert result.total["steps"] == len(steps)
+    assert result.dense["seconds"] == pytest.approx(
+        sum(record.cost["seconds"] for record in records_of(tmp_path / "out", 1, "dense"))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", [SPACE, {"arm.sparsity": SPACE["arm.sparsity"]}])
+def test_recipe_of_a_trial_repeats_it(optuna: Any, tmp_path: Path, space: dict[str, Any]) -> None:
+    result = search(trials=1, space=space).run(tmp_path / "out")
     records = load_recipe(str(tmp_path / "out" / "trials" / "0.toml")).sweep(data=None, command="").run(tmp_path / "r")
     assert records[-1].validation == result.trials[0].objectives["validation"]
 
@@ -380,7 +399,7 @@ def test_trial_that_diverges_is_charged_what_it_was_granted_and_is_not_on_the_fr
         assert trial.charge["steps"] == complete[0].charge["steps"]
         assert trial.charge["samples"] == complete[0].charge["samples"]
         assert (trial.charge["seconds"] or 0.0) > 0
-    assert result.total["steps"] == 4 * (complete[0].charge["steps"] or 0)
+    assert result.total["steps"] == (result.dense["steps"] or 0) + 4 * (complete[0].charge["steps"] or 0)
     assert set(result.front) <= {trial.number for trial in complete}
 
 
