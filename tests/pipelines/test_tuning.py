@@ -96,7 +96,7 @@ def test_if_every_rate_diverges_the_error_names_them_and_the_first_reason() -> N
 
 
 def test_if_the_only_run_diverges_its_own_error_is_raised() -> None:
-    with pytest.raises(NotFiniteError, match="^loss = nan at rate None$"):
+    with pytest.raises(NotFiniteError, match=r"^loss = nan at rate None$"):
         tuned(Trials({None: math.nan}), (), Trainer(normed_task(), plain(16)), epochs=EPOCHS)
 
 
