@@ -11,6 +11,7 @@ from paretorch.errors import InputError
 from paretorch.methods.schedules import Schedule
 from paretorch.pipelines.family import Family
 from paretorch.pipelines.pruned_family import PrunedFamily
+from paretorch.pipelines.screened_family import ScreenedFamily
 from paretorch.pipelines.trained_family import TrainedFamily
 from paretorch.recipes.arm_table import arm_at, grid
 from paretorch.recipes.compare_table import CompareTable, DenseArmTable
@@ -19,6 +20,7 @@ from paretorch.recipes.train_table import DenseTable, TrainTable
 from paretorch.training.task import Task
 
 SMALLER = "smaller model"
+NOT_SCREENED = {"tune_lr", "stop_early", "schedule", "milestones", "factor", "warmup"}
 TaskOf = Callable[[Mapping[str, Any]], Task]
 
 
@@ -62,6 +64,11 @@ class Contest:
                 "choose seconds, steps, samples, epochs or flops"
             )
         for table in self.trained:
+            if compare.mode == "screening" and (ignored := sorted(table.model_fields_set & NOT_SCREENED)):
+                raise InputError(
+                    f"{table.where}: {' and '.join(ignored)} cannot be screened, because a screening reads one cyclic "
+                    'run; leave it out, or set mode = "claim"'
+                )
             if len(set(table.tune_lr)) < len(table.tune_lr):
                 raise InputError(f"{table.where}: tune_lr = {table.tune_lr} holds a rate twice")
         for point, where in self.pruned:
@@ -119,8 +126,17 @@ class Contest:
             arms=arms,
         )
 
-    def _trained(self, table: DenseArmTable) -> TrainedFamily:
+    def _trained(self, table: DenseArmTable) -> Family:
         train = self._train_of(table)
+        if self.compare.mode == "screening":
+            return ScreenedFamily(
+                name=table.name,
+                role=self._role(table.name),
+                durations=self.compare.durations,
+                task=self.task_of(table.task_options),
+                settings=train.settings(),
+                peak=train.lr,
+            )
         return TrainedFamily(
             name=table.name,
             role=self._role(table.name),

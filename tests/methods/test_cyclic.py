@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules.base import Cosine
-from paretorch.methods.schedules.cyclic import CyclicCosine, trough_points
+from paretorch.methods.schedules.cyclic import CyclicCosine
 
 EXAMPLE = CyclicCosine(num_steps=120, peak=0.2, first_cycle=8)
 
@@ -66,28 +66,6 @@ def test_a_longer_run_of_longer_cycles_is_the_same_curve_stretched():
     long = CyclicCosine(num_steps=360, peak=0.2, first_cycle=24)
     assert long.troughs() == tuple(3 * t for t in EXAMPLE.troughs())
     assert [long(3 * t) for t in range(120)] == pytest.approx(list(EXAMPLE.trace()), rel=1e-12)
-
-
-# --- points ---------------------------------------------------------------------------------------------------------
-
-
-def test_points_are_the_values_at_the_troughs_and_never_the_best_near_them():
-    curve = [{"step": t, "validation": 0.5 + t / 1000, "lr": 0.1} for t in range(1, 121)]
-    for entry in curve:
-        if entry["step"] in (7, 9, 23, 25, 57, 119):
-            entry["validation"] = 0.99  # a lucky neighbour
-    assert trough_points(curve, EXAMPLE) == [(8, 0.508), (24, 0.524), (56, 0.556), (120, 0.62)]
-
-
-def test_another_metric_is_read_by_its_name():
-    curve = [{"step": t, "loss": 1 / t} for t in EXAMPLE.troughs()]
-    assert trough_points(curve, EXAMPLE, name="loss")[1] == (24, 1 / 24)
-
-
-def test_a_trough_that_was_not_evaluated_is_an_error_and_not_skipped():
-    curve = [{"step": t, "validation": 0.5} for t in (8, 24, 57)] + [{"step": 120, "validation": None}]
-    with pytest.raises(InputError, match=r"not evaluated for 'validation' after \[56, 120\] steps"):
-        trough_points(curve, EXAMPLE)
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,17 @@ At the end of each cycle the model is as good as its steps so far allow, so one 
 curve that four runs of 8, 24, 56 and 120 would (T_0 = 8, m = 2). It costs about half of these, and it is a short cut:
 regularised recipes come out 0.4 points too low, and the points of one run depend on each other. Screening only.
 
-Deviation from the source: a point is the value at the trough itself. Taking the best value within some epochs of it, as
-the authors do, looks at later epochs and takes a maximum over test data.
+Read a run at its troughs and nowhere else: the best value within some epochs of one, as the authors take it, looks at
+later epochs and is a maximum over test data.
 
 Sources: Loshchilov and Hutter, "SGDR" (ICLR 2017); Portes, Blalock, Stephenson, Frankle, "Fast benchmarking of accuracy
 vs. training time with cyclic learning rates" (2022, arXiv 2206.00832).
 """
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from operator import index
-from typing import Any
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules.base import Cosine
@@ -75,28 +73,3 @@ class CyclicCosine(Cosine):
             length *= self.multiplier
             ends.append(ends[-1] + length)
         return tuple(ends)
-
-
-def trough_points(
-    curve: Iterable[Mapping[str, Any]], schedule: CyclicCosine, *, name: str = "validation"
-) -> list[tuple[int, float]]:
-    """The points of a screening curve from the evaluations of one run, each at a trough and nowhere else.
-
-    Args:
-        curve: one dict per evaluation, with "step", the steps done, and the metric; others are passed over.
-        schedule: that the run was trained with.
-        name: of the metric in the dicts.
-
-    Returns:
-        (steps done, value) per trough.
-
-    Raises:
-        InputError: a trough at which the run was not evaluated.
-    """
-    values = {entry["step"]: entry[name] for entry in curve if entry.get(name) is not None}
-    if missing := [step for step in schedule.troughs() if step not in values]:
-        raise InputError(
-            f"the run was not evaluated for {name!r} after {missing} steps, where its learning rate was lowest; "
-            "evaluate at every step of schedule.troughs()"
-        )
-    return [(step, float(values[step])) for step in schedule.troughs()]
