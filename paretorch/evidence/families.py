@@ -78,6 +78,12 @@ class Family:
         return max(int(run.tuning.get("trials", 1)) for run in self.runs)
 
     @property
+    def shares_dense(self) -> bool:
+        """Whether its runs go on from a dense model, so that they have a cost after the dense training."""
+        phases = [phase for run in self.runs for phase in run.phases if phase.get("kind") != "trial"]
+        return any(phase.get("phase") != "dense" for phase in phases)
+
+    @property
     def batch(self) -> int | None:
         """Examples per step; None where the runs do not say."""
         duration = self.runs[0].duration

@@ -128,3 +128,17 @@ def test_what_compression_broke_is_told_of_the_longest_run_of_each_seed(tmp_path
 
 def test_a_comparison_without_side_effects_has_no_section_on_them(text):
     assert "What compression broke" not in text
+
+
+def test_a_family_trained_from_scratch_is_drawn_where_the_dense_training_counts_and_nowhere_else(tmp_path):
+    dense = {"phase": "dense", "steps": 500, "epochs": 5, "seconds": 5.0, "step_s": 0.01}
+    pruned = [replace(run, phases=[dense, *run.phases]) for run in [*BASE, *FAST]]
+    scratch = family("smaller", role="control:smaller")
+    scratch = [replace(run, phases=[{**run.phases[0], "phase": "dense"}]) for run in scratch]
+    text = write(tmp_path, [*pruned, *scratch], scope="after_dense")
+    figures = Page(text).figures()
+    after, total = (str(figures[name]["data"]) for name in ("tradeoff", "total"))
+    assert "smaller" not in after
+    assert "smaller" in total
+    assert "smaller is trained from scratch and has no cost after a dense training" in text
+    assert "total" not in Page(write(tmp_path, [*pruned], scope="after_dense")).figures()

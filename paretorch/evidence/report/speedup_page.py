@@ -1,7 +1,7 @@
 """The page of a comparison: its verdict first, then the curves it rests on, then every number as a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from paretorch.evidence.report.time_to_target import censored_words, target_figu
 from paretorch.evidence.side_effect_quantities import affected
 from paretorch.evidence.side_effect_words import side_effect_sentences
 from paretorch.evidence.speedup import Speedup
+from paretorch.evidence.words import listing
 
 
 @dataclass(kw_only=True)
@@ -80,11 +81,12 @@ def write_speedup_page(
     shown = list({f.label: f for f in (speedup.candidate, speedup.baseline, *families)}.values())
     figures: dict[str, dict[str, Any]] = {}
     runs = [run for family in shown for run in family.runs]
+    placed = [family for family in shown if speedup.scope == "total" or family.shares_dense]
     parts = [
-        _tradeoff(speedup, shown, figures),
+        _tradeoff(speedup, placed, shown, figures),
         _ratios(speedup, verdict, figures),
-        _targets(speedup, shown, figures),
-        _interaction(speedup, shown, figures),
+        _targets(speedup, placed, figures),
+        _interaction(speedup, placed, figures),
         _side_effects(shown),
         Part(
             key="runs",
@@ -109,8 +111,11 @@ def write_speedup_page(
     )
 
 
-def _tradeoff(speedup: Speedup, families: Sequence[Family], figures: dict[str, dict[str, Any]]) -> Part:
-    drawn = tradeoff(speedup, families)
+def _tradeoff(
+    speedup: Speedup, placed: Sequence[Family], every: Sequence[Family], figures: dict[str, dict[str, Any]]
+) -> Part:
+    """The curves of the families that have a cost in the scope of the comparison, and those of all in the total."""
+    drawn = tradeoff(speedup, placed)
     if drawn is None:
         return Part(key="tradeoff", title="Quality against cost", warnings=["No run finished, so there is no curve."])
     figures["tradeoff"] = drawn
@@ -119,11 +124,17 @@ def _tradeoff(speedup: Speedup, families: Sequence[Family], figures: dict[str, d
         "quality at most that cost, as far as all seeds go, its band the 95 % interval of that mean; controls are thin "
         "and have no band."
     )
-    return Part(
-        key="tradeoff",
-        title="Quality against cost",
-        figures=[figure_of("tradeoff", "Trade-off curves", caption)],
-    )
+    shown, sentences = [figure_of("tradeoff", "Trade-off curves", caption)], []
+    if apart := [family.label for family in every if family not in placed]:
+        one = len(apart) == 1
+        sentences.append(
+            f"{listing(apart)} {'is' if one else 'are'} trained from scratch and {'has' if one else 'have'} no cost "
+            "after a dense training; the second figure has the cost of all phases, dense training included."
+        )
+        if whole := tradeoff(replace(speedup, scope="total"), every):
+            figures["total"] = whole
+            shown.append(figure_of("total", "The same with the dense training", f"Cost of {scope_words('total')}."))
+    return Part(key="tradeoff", title="Quality against cost", sentences=sentences, figures=shown)
 
 
 def _ratios(speedup: Speedup, verdict: Verdict, figures: dict[str, dict[str, Any]]) -> Part:
