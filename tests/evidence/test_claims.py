@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from paretorch.errors import InputError
@@ -125,6 +126,15 @@ def test_controls_are_beaten_not_beaten_or_left_out():
     )
     assert verdict.claimed  # of the baseline; what the control says is a warning
     assert verdict.warnings == ("new does not beat random; what it gains over old may be had without it.", ONCE)
+
+
+def test_a_control_that_may_be_as_good_is_not_beaten():
+    new, old = noisy_pair(0, gain=1.5)
+    near = families_of(runs("near", gain=1.45, rng=np.random.default_rng(3), within=0.01))["near"]
+    control = compare_families(new, near)
+    assert control.average.mean > 1 > control.average.low
+    verdict = judge(new, old, controls={"control:smaller": control, "control:random": None})
+    assert "smaller not beaten (" in verdict.lines[2]
 
 
 def test_a_control_that_never_comes_near_is_beaten_and_one_that_is_always_better_is_not():

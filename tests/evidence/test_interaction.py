@@ -39,7 +39,7 @@ def test_two_methods_that_do_the_same_thing_gain_once():
 
 
 def test_all_three_ratios_are_averaged_over_the_one_range_of_all_four():
-    both, a, b, old = family("both", gain=2.0), family("a", gain=1.5), family("b", gain=1.2), family("old")
+    both, a, b, old = family("both", gain=2.0), family("a", gain=3.0), family("b", gain=0.5), family("old")
     found = interaction(both, a, b, baseline=old, axis="steps")
     starts = [one.curve(seed, axis="steps").quality_range[0] for one in (both, a, b, old) for seed in range(5)]
     ends = [one.curve(seed, axis="steps").quality_range[1] for one in (both, a, b, old) for seed in range(5)]
