@@ -2,7 +2,7 @@
 
 Every run is a unit of its own in a local process; one that is killed is run again, and a comparison that is stopped
 goes on where it was. Training steps are timed first, in turns and with nothing else running, and the seconds that count
-are steps times these: how many runs share the machine afterwards changes nothing.
+are steps times these: how many runs share the machine afterwards changes nothing but the moment that pruning takes.
 """
 
 import json

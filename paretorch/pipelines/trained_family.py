@@ -15,7 +15,7 @@ from paretorch.pipelines.arm import with_step_times
 from paretorch.pipelines.dense import DenseResult, train_dense
 from paretorch.pipelines.family import Family, Rehearsal, in_words
 from paretorch.pipelines.run_writer import RunWriter, Trained, logger
-from paretorch.pipelines.tuning import tuned
+from paretorch.pipelines.tuning import budget, tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 
@@ -75,7 +75,9 @@ class TrainedFamily(Family):
             best = tuned(trial, self.rates, trainer, epochs=epochs)
         except NotFiniteError as error:
             logger.warning("%s at %g epochs diverged: %s", self.name, duration, error)
-            return writer.diverged(directory, trainer.seed, [], identity, error=error)
+            granted = {"phase": "dense", "kind": "dense", "diverged": True, **budget(trainer, epochs)}
+            entries = with_step_times([granted], step_s, trial="dense")
+            return writer.diverged(directory, trainer.seed, entries, identity, error=error)
         entries = with_step_times([*best.trials, *best.trained.entries], step_s, trial="dense")
         named = replace(identity, others={**identity.others, "tuning": best.tuning})
         return writer.finish(directory, trainer, replace(best.trained, entries=entries), named, timed=False)

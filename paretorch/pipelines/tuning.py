@@ -113,5 +113,10 @@ def _diverged(rate: float, trainer: Trainer, *, epochs: float | None, seconds: f
     entry = {"phase": f"trial-lr-{rate:g}", "kind": "trial", "lr_peak": rate, "diverged": True, "seconds": seconds}
     if epochs is None:
         return entry
+    return entry | budget(trainer, epochs)
+
+
+def budget(trainer: Trainer, epochs: float) -> dict[str, Any]:
+    """What a run of so many epochs is granted, for the ledger line of one that diverged."""
     steps = trainer.num_steps(epochs)
-    return entry | {"epochs": epochs, "steps": steps, "samples": steps * trainer.settings.batch_size}
+    return {"epochs": epochs, "steps": steps, "samples": steps * trainer.settings.batch_size}
