@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -82,6 +83,22 @@ class SearchResult:
     dense: dict[str, float | None]
     total: dict[str, float | None]
     front: tuple[int, ...]
+
+    def lines(self) -> list[str]:
+        """The result in words, for a terminal."""
+        states = Counter(trial.state for trial in self.trials)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        charges = ", ".join(
+            f"{name} {'not known' if value is None else f'{round(value, 1):,}'}" for name, value in self.total.items()
+        )
+        wanted = ", ".join(f"{direction} {name}" for name, direction in self.directions.items())
+        chosen = [trial for trial in self.trials if trial.number in self.front]
+        return [
+            f"{len(self.trials)} trials ({counts}); all training together: {charges}",
+            f"Not beaten by any other trial ({wanted}):" if chosen else "No trial is complete.",
+            *(f"  trial {t.number}: {_words(t.values)}: {_words(t.objectives)}" for t in chosen),
+            *(["The best of many trials looks better than it is: repeat it with other seeds."] if chosen else []),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes import load_recipe
 from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.strict import validated
-from paretorch.search import Search, SearchResult
+from paretorch.search import Search, SearchResult, Trial
 from paretorch.training.loop import Loop
 
 RECIPE = """
@@ -168,6 +168,28 @@ def test_values_are_put_in_their_places_and_the_recipe_is_left_alone() -> None:
 def test_key_of_an_arm_needs_exactly_one_arm(count: int) -> None:
     with pytest.raises(InputError, match=rf"'arm.sparsity' belongs to one \[\[arm\]\]; this recipe has {count}"):
         table().put({"arm": [{"sparsity": 0.5}] * count}, {"arm.sparsity": 0.9})
+
+
+def test_result_in_words_names_front_states_and_charges() -> None:
+    none: dict[str, float | None] = {"steps": 0, "samples": 0, "seconds": 0.0}
+    best = Trial(number=0, values={"train.lr": 0.123456789}, state="complete", objectives={"nonzeros": 7}, charge=none)
+    worse = replace(best, number=1, objectives={"nonzeros": 8})
+    lost = replace(best, number=2, state="diverged", objectives={})
+    result = SearchResult(
+        name="a",
+        directions={"nonzeros": "minimize"},
+        trials=(best, worse, lost),
+        dense=none,
+        total={"steps": None, "samples": 1234567, "seconds": 1.25},
+        front=(0,),
+    )
+    assert result.lines() == [
+        "3 trials (2 complete, 1 diverged); all training together: steps not known, samples 1,234,567, seconds 1.2",
+        "Not beaten by any other trial (minimize nonzeros):",
+        "  trial 0: train.lr = 0.123457: nonzeros = 7",
+        "The best of many trials looks better than it is: repeat it with other seeds.",
+    ]
+    assert replace(result, trials=(lost,), front=()).lines()[1:] == ["No trial is complete."]
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
