@@ -112,6 +112,10 @@ class Speedup:
     points: int
     span: float
 
+    def places(self, family: Family) -> bool:
+        """Whether a family has a cost in the scope of this comparison."""
+        return self.scope == "total" or family.shares_dense
+
 
 def compare_families(
     candidate: Family,

@@ -162,10 +162,10 @@ class Comparison:
             return None
         family = next(family for family in self.families if family.name == unit.family)
         writer = replace(self._writer, trained=family.task)
-        step_s = self.step_seconds(family, unit.seed, out)
         with writer.directory(out, unit.id, wait_s=ORPHAN_WAIT_S) as directory:
             if (record := writer.finished(directory)) is not None:
                 return record
+            step_s = self.step_seconds(family, unit.seed, out)
             dense = None
             if family.prunes:
                 dense = self._dense(unit.seed, out)

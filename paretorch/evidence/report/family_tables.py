@@ -84,10 +84,10 @@ def run_table(speedup: Speedup, families: Sequence[Family]) -> Table:
             str(run.seed),
             f"{duration_of(run):g}",
             run.status.replace("_", " "),
-            _number(known_charge(run, speedup.axis, scope=speedup.scope)),
+            _number(known_charge(run, speedup.axis, scope=speedup.scope) if speedup.places(family) else None),
             *[UNKNOWN if value is None else metric.number(value) for value in (run.validation, run.quality)],
             *[_number(run.overhead.get(name)) for name in ("evaluation_s", "checkpoint_s", "compile_s")],
-            _number(run.energy.get("energy_j")),
+            _number(run.energy.get("joules")),
             run.recipe_hash[:12] or UNKNOWN,
             run.code_rev or UNKNOWN,
         ]

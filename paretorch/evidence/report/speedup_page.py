@@ -81,7 +81,7 @@ def write_speedup_page(
     shown = list({f.label: f for f in (speedup.candidate, speedup.baseline, *families)}.values())
     figures: dict[str, dict[str, Any]] = {}
     runs = [run for family in shown for run in family.runs]
-    placed = [family for family in shown if speedup.scope == "total" or family.shares_dense]
+    placed = [family for family in shown if speedup.places(family)]
     parts = [
         _tradeoff(speedup, placed, shown, figures),
         _ratios(speedup, verdict, figures),
