@@ -8,7 +8,7 @@ indented blocks, `*` for products. reStructuredText would take the last two for 
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise, zip_longest
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -27,9 +27,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    if what == "property" and lines:
+    if what in ("attribute", "data", "property") and lines:
         lines[0] = lines[0].replace(": ", " \N{EN DASH} ")  # napoleon takes what precedes a colon for the type
-    lines[:] = reworked(one_exception_each(lines))
+    lines[:] = reworked(as_list(with_literal_example(one_exception_each(lines))))
 
 
 def with_readable_defaults(
@@ -47,6 +47,32 @@ def one_exception_each(lines: list[str]) -> list[str]:
         if raising:
             entries = NEXT_EXCEPTION.split(" ".join(line.strip() for line in found[1:]).strip())
             found = [found[0], *(f"    {entry}" for entry in entries), ""]
+        result += found
+    return result
+
+
+def with_literal_example(lines: list[str]) -> list[str]:
+    """The lines with an "Example:" that is plain code, and no doctest, as a literal block."""
+    result: list[str] = []
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
+        plain = line == "Example:" and not following.lstrip().startswith(">>>")
+        result += ["Example::", ""] if plain else [line]
+    return result
+
+
+def as_list(lines: list[str]) -> list[str]:
+    """The lines with a "Returns:" section of several entries, each with a hanging indent, as a list."""
+    result: list[str] = []
+    for head, group in groupby(zip(sections(lines), lines, strict=True), key=lambda pair: pair[0]):
+        found = [line for _, line in group]
+        text = [line for line in found[1:] if line]
+        indents = [len(line) - len(line.lstrip()) for line in text]
+        base = min(indents, default=0)
+        listed = any(line[base:].startswith("- ") for line in text)
+        if head == "Returns:" and not listed and any(later == base < indent for indent, later in pairwise(indents)):
+            starts = ["- " if indent == base else "  " for indent in indents]
+            entries = [" " * base + start + line.strip() for start, line in zip(starts, text, strict=True)]
+            found = [found[0], " " * base + "By key", "", *entries, ""]
         result += found
     return result
 

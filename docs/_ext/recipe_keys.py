@@ -8,6 +8,8 @@ Keys are read from the pydantic model. The body says what each key means. A key 
 is an error, so that the page cannot fall behind the code; types, ranges and defaults come from the model.
 """
 
+import sys
+import tomllib
 from importlib import resources
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -42,7 +44,7 @@ class RecipeKeys(SphinxDirective):
         model = getattr(recipes, self.arguments[0], None)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise self.error(f"paretorch.recipes has no model {self.arguments[0]!r}")
-        self.env.note_dependency(recipes.__file__)
+        self.env.note_dependency(str(sys.modules[model.__module__].__file__))
         meanings = self._meanings()
         if missing := [key for key in model.model_fields if key not in meanings]:
             raise self.error(f"{self.arguments[0]}: say what these keys mean: {', '.join(missing)}")
@@ -65,20 +67,30 @@ class RecipeKeys(SphinxDirective):
 
 
 class Cookbook(SphinxDirective):
-    """Every recipe of the cookbook, whole, under its name."""
+    """Every recipe of the cookbook, whole, under its name, with the command that runs it."""
 
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []
         for name in recipes.cookbook():
             file = resources.files("paretorch") / "cookbook" / f"{name}.toml"
             self.env.note_dependency(str(file))
+            text = file.read_text(encoding="utf-8")
             label = f"recipe-{name}"
             section = nodes.section(ids=[label], names=[label])
             self.env.domains.standard_domain.note_hyperlink_target(label, self.env.docname, label, name)
             section += nodes.title(name, name)
-            section += nodes.literal_block("", file.read_text(encoding="utf-8"), language="toml")
+            section += nodes.literal_block("", f"$ {command_of(name, text)}", language="console")
+            section += nodes.literal_block("", text, language="toml")
             found.append(section)
         return found
+
+
+def command_of(name: str, text: str) -> str:
+    """The command that runs a recipe of the cookbook, by the tables it has."""
+    tables = tomllib.loads(text)
+    if "compare" in tables:
+        return f"paretorch compare {name}"
+    return f"paretorch run {name}{' --search' if 'search' in tables else ''}"
 
 
 def kind(field: FieldInfo) -> str:

@@ -33,11 +33,12 @@ class TaskFacts(SphinxDirective):
         module, _, factory = BUILT_IN[name].partition(":")
         import_module(module)
         remedy = getattr(sys.modules[module], "REMEDY", None)
-        names = ", ".join(f"{{ref}}`recipe-{recipe}`" for recipe in recipes_of(name)) or "none"
         lines = [
             f"- **Options** (`[task_options]` of a recipe): {{py:obj}}`{factory} <{module}.{factory}>`",
-            f"- **Recipes that ship**: {names}",
+            f"- **Recipes that ship**: {references(recipes_of(name)) or 'none'}",
         ]
+        if comparisons := references(recipes_of(name, comparisons=True)):
+            lines.append(f"- **[Comparisons](comparing.md) that ship**: {comparisons}")
         if models := getattr(sys.modules[module], "MODELS", None):
             lines.insert(0, f"- **Models**: {', '.join(f'`{model}`' for model in models)}")
         if "data" not in signature(getattr(sys.modules[module], factory)).parameters:
@@ -61,9 +62,15 @@ class PublishedWeights(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(rows))
 
 
-def recipes_of(task: str) -> list[str]:
-    """The recipes of the cookbook that train the task."""
+def references(recipes: list[str]) -> str:
+    """Links to recipes of the cookbook."""
+    return ", ".join(f"{{ref}}`recipe-{recipe}`" for recipe in recipes)
+
+
+def recipes_of(task: str, *, comparisons: bool = False) -> list[str]:
+    """The recipes of the cookbook that train the task: those that compress, or those that compare."""
     folder = resources.files("paretorch") / "cookbook"
+    found = {name: tomllib.loads((folder / f"{name}.toml").read_text("utf-8")) for name in cookbook()}
     return [
-        name for name in cookbook() if tomllib.loads((folder / f"{name}.toml").read_text("utf-8")).get("task") == task
+        name for name, tables in found.items() if tables.get("task") == task and ("compare" in tables) is comparisons
     ]

@@ -27,10 +27,7 @@ SMALLEST = {"name": "smallest", "task": "digits", "dense": {"epochs": 1}}
 def check_recipe(example: Example) -> None:
     """A block with a name is a whole recipe; another one is part of one and is checked inside the smallest."""
     given = tomllib.loads(example.parsed)
-    recipe = Recipe.model_validate(given if "name" in given else SMALLEST | given)
-    recipe.arms()
-    recipe.train.settings()
-    recipe.dense.curve(recipe.train.lr)
+    Recipe.model_validate(given if "name" in given else SMALLEST | given).check()
 
 
 PARSER = Sybil([PythonCodeBlockParser(), CodeBlockParser("toml", check_recipe)])

@@ -4,11 +4,13 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from paretorch.recipes import cookbook, load_recipe
 from tests.docs.documents import DOCS
 
 pytestmark = pytest.mark.slow
@@ -17,10 +19,21 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def docstrings(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The extension that prepares docstrings."""
+    return extension("docstrings", monkeypatch)
+
+
+@pytest.fixture
+def recipe_keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The extension that writes recipes and their keys."""
+    return extension("recipe_keys", monkeypatch)
+
+
+def extension(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of `docs/_ext`."""
     if importlib.util.find_spec("sphinx") is None:
         pytest.skip("needs the docs extra")
     monkeypatch.syspath_prepend(DOCS / "_ext")
-    return importlib.import_module("docstrings")
+    return importlib.import_module(name)
 
 
 def test_an_indented_formula_is_taken_literally_and_symbols_in_text_are_escaped(docstrings: ModuleType) -> None:
@@ -63,6 +76,52 @@ def test_exceptions_that_share_a_line_are_parted(docstrings: ModuleType) -> None
     assert docstrings.one_exception_each(lines) == [
         "Does it.", "", "Raises:", "    TypeError: no module.", "    ValueError: a size that cannot be.", "", "End.",
     ]  # fmt: skip
+
+
+def test_entries_of_what_is_returned_become_a_list_and_sentences_stay(docstrings: ModuleType) -> None:
+    entries = [
+        "Returns:",
+        '    "rate": of all',
+        "        examples.",
+        '    "low": its end.',
+        "",
+        "Raises:",
+        "    E: no.",
+    ]
+    assert docstrings.as_list(entries) == [
+        "Returns:", "    By key", "", '    - "rate": of all', "      examples.", '    - "low": its end.', "",
+        "Raises:", "    E: no.",
+    ]  # fmt: skip
+    sentences = [
+        "Returns:",
+        "    The interval; it is",
+        "    closed.",
+        "",
+        "    - a list",
+        "      of its own",
+        "    - two",
+    ]
+    assert docstrings.as_list(sentences) == sentences
+
+
+def test_an_example_of_plain_code_is_taken_literally_and_a_doctest_is_left(docstrings: ModuleType) -> None:
+    plain = ["Example:", "    with pool(2) as p:", "        p.submit()"]
+    assert docstrings.with_literal_example(plain) == ["Example::", "", *plain[1:]]
+    doctest = ["Example:", "    >>> 1 + 1", "    2"]
+    assert docstrings.with_literal_example(doctest) == doctest
+
+
+def test_a_colon_in_the_first_line_of_a_constant_is_no_type(docstrings: ModuleType) -> None:
+    lines = ["Looked at: all of them."]
+    docstrings.process(None, "data", "ALL", 15, None, lines)
+    assert lines == ["Looked at \N{EN DASH} all of them."]
+
+
+def test_every_recipe_that_ships_has_the_command_of_its_kind(recipe_keys: ModuleType) -> None:
+    for name in cookbook():
+        text = (resources.files("paretorch") / "cookbook" / f"{name}.toml").read_text(encoding="utf-8")
+        compares = load_recipe(name).compare is not None
+        assert recipe_keys.command_of(name, text).startswith(f"paretorch {'compare' if compares else 'run'} {name}")
 
 
 @pytest.mark.parametrize(
