@@ -18,6 +18,9 @@ from paretorch.evidence.report.facts import facts
 from paretorch.evidence.report.glossary import terms
 from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.run_tables import cost_table, layer_table, phase_table, quality_table, speed_table
+from paretorch.evidence.report.side_effect_tables import side_effect_tables
+from paretorch.evidence.report.table import without_empty_columns
+from paretorch.evidence.side_effect_words import side_effect_sentences
 from paretorch.evidence.speed_words import macs_sentence, speed_sentences
 from paretorch.evidence.words import grouped, percent, plain, plural
 
@@ -27,6 +30,7 @@ def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) ->
     arm = Arm(label=run.arm, runs=(run,))
     curves = run_curves(run)
     tables = [quality_table(run, arm.metric), phase_table(run, arm.metric), cost_table(run), speed_table(run)]
+    broken = [without_empty_columns(table) for table in side_effect_tables({run.arm: [run]})]
     return write_page(
         "run.html",
         path,
@@ -38,7 +42,7 @@ def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) ->
         tiles=_tiles(arm),
         recipe=_recipe(run),
         has_curves=curves is not None,
-        tables=[table for table in tables if table],
+        tables=[*[table for table in tables if table], *broken],
         layers=layer_table(run),
         terms=terms([arm]),
         **facts([run]),
@@ -73,6 +77,7 @@ def sentences(arm: Arm) -> list[str]:
             f"{percent(round(level, 6))} of the prunable weights are exactly zero: {grouped(zeros)} of "
             f"{grouped(zeros + kept)}."
         )
+    found += side_effect_sentences({name: [run]})
     if not arm.is_baseline and run.status == "ok":
         found += [*speed_sentences([arm], None), *macs_sentence([arm])]
     return found

@@ -14,6 +14,7 @@ from paretorch.evidence.report.fronts import far_words, scatter
 from paretorch.evidence.report.glossary import terms
 from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.series import dash_words
+from paretorch.evidence.report.side_effect_tables import side_effect_tables
 from paretorch.evidence.report.sweep_tables import (
     comparison_table,
     cost_table,
@@ -38,6 +39,7 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
     curves = arm_curves(arms)
     tables = [quality_table(arms, baseline), cost_table(arms), speed_table(arms, baseline), comparison_table(arms)]
     sentences, folded = verdict_parts(arms)
+    broken = [without_empty_columns(table) for table in side_effect_tables({arm.label: arm.runs for arm in arms})]
     return write_page(
         "sweep.html",
         path,
@@ -50,7 +52,8 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
         fronts=[figure_of(axis.key, axis.title, axis.caption + far_words(arms, references)) for axis in axes],
         has_curves=curves is not None,
         dashes=dash_words(arms),
-        tables=[without_empty_columns(table) for table in tables if table],
+        tables=[*[without_empty_columns(table) for table in tables if table], *broken[:1]],
+        details=broken[1:],
         runs=without_empty_columns(runs_table(arms)),
         terms=terms(arms),
         **facts(records),
