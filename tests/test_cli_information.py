@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from paretorch.measurement.energy import energy_meters
 from paretorch.methods import queries
 from paretorch.methods.catalogue import all_cards, cards
 from paretorch.methods.taxonomy import ACTIONS, COMPONENTS
@@ -28,6 +29,10 @@ def test_methods_lists_every_card_and_doctor_finds_what_is_required(tmp_path: Pa
     diagnosis = paretorch("doctor", cwd=tmp_path)
     assert diagnosis.exit_code == 0, diagnosis.output
     assert "Everything that is required is installed." in diagnosis.stdout
+    printed = diagnosis.stdout.replace("\n", "")
+    for source in [*energy_meters().absent, *(meter.source for meter in energy_meters().meters)]:
+        assert f"energy ({source})" in printed
+    assert "'paretorch'" not in printed, "the name of an extra in brackets was taken for markup"
 
 
 def test_all_lists_what_ships_and_then_every_published_method_with_its_source(tmp_path: Path) -> None:

@@ -114,8 +114,10 @@ def _print_grid(known: "Iterable[Card]", console: "Console") -> None:
 def doctor() -> None:
     """Print versions, devices and which optional features are installed; exit 1 if something required is missing."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    from paretorch.measurement.energy import energy_meters
     from paretorch.measurement.environment import environment
     from paretorch.measurement.installation import extras, required
 
@@ -123,6 +125,11 @@ def doctor() -> None:
     table = Table("what", "found", title="This machine", title_justify="left")
     for name, value in environment().items():
         table.add_row(name, str(value))
+    found = energy_meters()
+    for meter in found.meters:
+        table.add_row(f"energy ({meter.source})", meter.scope)
+    for source, reason in found.absent.items():
+        table.add_row(f"energy ({source})", escape(f"no: {reason}"))  # a reason may name an extra in brackets
     console.print(table)
     table = Table("package", "installed", "needed by", title="Packages", title_justify="left")
     for package in (*required(), *extras()):
