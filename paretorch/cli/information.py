@@ -125,10 +125,10 @@ def doctor() -> None:
     table = Table("what", "found", title="This machine", title_justify="left")
     for name, value in environment().items():
         table.add_row(name, str(value))
-    found = energy_meters()
-    for meter in found.meters:
+    energy = energy_meters()
+    for meter in energy.meters:
         table.add_row(f"energy ({meter.source})", meter.scope)
-    for source, reason in found.absent.items():
+    for source, reason in energy.absent.items():
         table.add_row(f"energy ({source})", escape(f"no: {reason}"))  # a reason may name an extra in brackets
     console.print(table)
     table = Table("package", "installed", "needed by", title="Packages", title_justify="left")

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
+from paretorch.evidence.front_words import front_sentences
 from paretorch.evidence.names import SWEPT, TUNED, name_of
 from paretorch.evidence.quantities import sparsity, training_epochs
 from paretorch.evidence.records import RunRecord
@@ -49,6 +50,7 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
         *_against_dense(arms, compressed, baseline),
         *_tally(pairs),
         *comparisons(arms),
+        *front_sentences(arms, baseline),
         *([] if pairs or baseline is not None else [_level(arm) for arm in compressed]),
         *reference_sentences(arms, baseline),
         *_side_effects(compressed, baseline),
