@@ -35,7 +35,7 @@ def test_two_equal_arms_are_told_apart_in_five_per_cent_of_400_comparisons():
 
 @pytest.mark.slow
 def test_two_equal_arms_are_told_apart_in_five_per_cent_of_2000_comparisons():
-    found = list(comparisons(2000, first=10_000))
+    found = list(comparisons(2000, first=10_000, axis="steps"))
     rate = np.mean([verdict.claimed for _, verdict in found])
     assert 0.03 <= rate <= 0.07
     # Seldom in one direction as often as in the other: neither arm is favoured.
@@ -45,6 +45,11 @@ def test_two_equal_arms_are_told_apart_in_five_per_cent_of_2000_comparisons():
     spread = np.median([math.log(s.at[1].ratio.high / s.at[1].ratio.low) / 2 * math.sqrt(5) / 2.776 for s, _ in found])
     assert 0.02 < spread / math.sqrt(2) < 0.14
     assert not any(verdict.refusals for _, verdict in found)
+
+
+@pytest.mark.slow
+def test_times_of_equal_steps_add_no_false_claims():
+    assert 0.03 <= claimed(500, first=30_000, axis="seconds").mean() <= 0.07
 
 
 @pytest.mark.slow
@@ -59,7 +64,7 @@ def test_two_equal_arms_are_told_apart_in_five_per_cent_of_2000_comparisons():
     ids=["fewer steps", "faster steps", "five durations", "both, noisier"],
 )
 def test_a_true_gain_of_one_and_a_half_is_found_and_lies_in_the_interval(options):
-    found = list(comparisons(500, first=50_000, **options))
+    found = list(comparisons(400, first=50_000, **options))
     assert np.mean([verdict.claimed for _, verdict in found]) > 0.9
     assert 0.93 <= np.mean([speedup.average.contains(1.5) for speedup, _ in found]) <= 0.97
     assert math.exp(np.mean([math.log(speedup.average.mean) for speedup, _ in found])) == pytest.approx(1.5, rel=0.01)
