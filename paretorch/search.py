@@ -170,9 +170,9 @@ class Search:
         self.check()
         wanted = ", ".join(f"{direction} {name}" for name, direction in self.directions.items())
         ranges = [f"{key}: {json.dumps(axis.model_dump(exclude_unset=True))}" for key, axis in self.axes.items()]
-        return [f"{self.table.trials} trials, {wanted}", *ranges, "each trial, at the recipe's own values:"] + [
-            f"  {line}" for line in self.base.plan()
-        ]
+        shared = "; all trials share the dense models" if self.shares_dense else ""
+        head = f"each trial, at the recipe's own values{shared}:"
+        return [f"{self.table.trials} trials, {wanted}", *ranges, head, *(f"  {line}" for line in self.base.plan())]
 
     def run(self, out: Path, *, resume: bool = False) -> SearchResult:
         """Run, or finish, all trials; the result is also in `search.json`, which is written after every trial.

@@ -441,4 +441,7 @@ def test_plan_names_trials_directions_and_ranges(optuna: Any) -> None:
     plan = search(objectives=["validation", "seconds"]).plan()
     assert plan[0] == "3 trials, maximize validation, minimize seconds"
     assert plan[1] == 'train.lr: {"low": 0.01, "high": 0.3, "log": true}'
+    assert plan[3] == "each trial, at the recipe's own values:"
     assert any("1 seeds x (1 dense model + 1 arms)" in line for line in plan)
+    shared = search(space={"arm.sparsity": SPACE["arm.sparsity"]}).plan()
+    assert shared[2] == "each trial, at the recipe's own values; all trials share the dense models:"
