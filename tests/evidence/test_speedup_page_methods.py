@@ -142,3 +142,17 @@ def test_a_family_trained_from_scratch_is_drawn_where_the_dense_training_counts_
     assert "smaller" in total
     assert "smaller is trained from scratch and has no cost after a dense training" in text
     assert "total" not in Page(write(tmp_path, [*pruned], scope="after_dense")).figures()
+
+
+def test_a_control_far_below_does_not_flatten_the_curves_and_is_said_to_be_out_of_sight(tmp_path):
+    far = family("random", role="control:random", ceiling=0.5)
+    text = write(tmp_path, [*BASE, *FAST, *far])
+    low, high = Page(text).figures()["tradeoff"]["layout"]["yaxis"]["range"]
+    shown = [100 * run.quality for run in (*BASE, *FAST)]
+    assert low < min(shown)
+    assert high > max(shown)
+    assert low > 100 * max(run.quality for run in far)
+    assert "controls into sight" in text
+    near = write(tmp_path, [*BASE, *FAST, *family("random", role="control:random")])
+    assert "range" not in Page(near).figures()["tradeoff"]["layout"]["yaxis"]
+    assert "controls into sight" not in near

@@ -74,8 +74,22 @@ def tradeoff(speedup: Speedup, families: Sequence[Family]) -> dict[str, Any] | N
         _add_line(figure, ends, level.quality * metric.factor, name="qualities compared", line=TARGET)
     figure.update_xaxes(title=axis_label(axis), **log_axis(*ends))
     direction = "" if metric.higher_is_better else f", {metric.direction}"
-    figure.update_yaxes(title=f"{html.escape(metric.axis)}{direction}", **bounds(metric))
+    frame = frame_of(families)
+    near = {} if frame is None else {"range": [short(end * metric.factor) for end in frame]}
+    figure.update_yaxes(title=f"{html.escape(metric.axis)}{direction}", **bounds(metric), **near)
     return finished(figure, height=HEIGHT + 60)
+
+
+def frame_of(families: Sequence[Family]) -> tuple[float, float] | None:
+    """The qualities to draw where a control lies so far off that the others would look flat; None: all of them."""
+    found = [run.quality for family in families if not is_control(family) for run in family.runs]
+    controls = [run.quality for family in families if is_control(family) for run in family.runs]
+    compared = [quality for quality in found if quality is not None]
+    if len(set(compared)) < 2:
+        return None
+    margin = 0.5 * (max(compared) - min(compared))
+    low, high = min(compared) - margin, max(compared) + margin
+    return (low, high) if any(quality is not None and not low <= quality <= high for quality in controls) else None
 
 
 def ratio_curve(speedup: Speedup) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from paretorch.evidence.report.glossary import comparison_terms
 from paretorch.evidence.report.interaction import interaction_figure, interaction_table, pairs
 from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.side_effect_tables import side_effect_tables
-from paretorch.evidence.report.speedup_figures import gain_curve, ratio_curve, tradeoff
+from paretorch.evidence.report.speedup_figures import frame_of, gain_curve, ratio_curve, tradeoff
 from paretorch.evidence.report.speedup_tables import (
     NOT_CLAIMED,
     axes_table,
@@ -25,7 +25,7 @@ from paretorch.evidence.report.speedup_tables import (
     upper,
 )
 from paretorch.evidence.report.sweep_page import figure_of
-from paretorch.evidence.report.table import Table
+from paretorch.evidence.report.table import Table, without_empty_columns
 from paretorch.evidence.report.taxonomy import method_table, taxonomy_grid
 from paretorch.evidence.report.time_to_target import censored_words, target_figure, target_table
 from paretorch.evidence.side_effect_quantities import affected
@@ -120,10 +120,12 @@ def _tradeoff(
         return Part(key="tradeoff", title="Quality against cost", warnings=["No run finished, so there is no curve."])
     figures["tradeoff"] = drawn
     caption = (
-        f"Cost of {scope_words(speedup.scope)}. Small marks are single runs. A line is the mean over seeds of the best "
+        f"Cost: {scope_words(speedup.scope)}. Small marks are single runs. A line is the mean over seeds of the best "
         "quality at most that cost, as far as all seeds go, its band the 95 % interval of that mean; controls are thin "
         "and have no band."
     )
+    if frame_of(every) is not None:
+        caption += " A double click brings controls into sight that lie outside the frame."
     shown, sentences = [figure_of("tradeoff", "Trade-off curves", caption)], []
     if apart := [family.label for family in every if family not in placed]:
         one = len(apart) == 1
@@ -131,9 +133,10 @@ def _tradeoff(
             f"{listing(apart)} {'is' if one else 'are'} trained from scratch and {'has' if one else 'have'} no cost "
             "after a dense training; the second figure has the cost of all phases, dense training included."
         )
-        if whole := tradeoff(replace(speedup, scope="total"), every):
+        others = [family for family in every if family not in placed]
+        if whole := tradeoff(replace(speedup, scope="total"), [*placed, *others]):  # marks as in the first figure
             figures["total"] = whole
-            shown.append(figure_of("total", "The same with the dense training", f"Cost of {scope_words('total')}."))
+            shown.append(figure_of("total", "The same with the dense training", f"Cost: {scope_words('total')}."))
     return Part(key="tradeoff", title="Quality against cost", sentences=sentences, figures=shown)
 
 
@@ -210,7 +213,7 @@ def _side_effects(families: Sequence[Family]) -> Part | None:
         family.label: [found[-1] for seed in family.seeds if (found := affected(family.records[seed]))]
         for family in families
     }
-    tables = side_effect_tables(groups)
+    tables = [without_empty_columns(table) for table in side_effect_tables(groups)]
     if not tables:
         return None
     sentences = side_effect_sentences(groups)
