@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from paretorch.evidence import claims, effect, families, quantities, statistics
 from paretorch.methods.catalogue import cards
 from paretorch.recipes import load_recipe
 from paretorch.training.tasks.registry import BUILT_IN
@@ -55,3 +56,25 @@ def test_the_recipe_of_the_first_page_runs_on_the_task_beside_it(
     monkeypatch.chdir(tmp_path)
     plan = load_recipe("mine.toml").sweep(data=None, command="none").plan()
     assert plan[0] == "3 seeds x (1 dense model + 6 arms), task products"
+
+
+WORDS = {3: "three", 5: "five", 8: "8", 10: "10"}
+
+
+def test_the_limits_on_the_page_of_comparisons_are_those_of_the_code() -> None:
+    text = " ".join((DOCS / "comparing.md").read_text(encoding="utf-8").replace("<!-- setting -->", "").split())
+    durations, span, seeds = (WORDS[int(n)] for n in (claims.MIN_DURATIONS, claims.MIN_SPAN, claims.MIN_SEEDS))
+    assert f"| fewer than {durations} durations, or a span under {span} |" in text
+    long, minutes = WORDS[claims.MIN_SEEDS_LONG], WORDS[int(claims.LONG_RUN_S / 60)]
+    assert f"| fewer than {seeds} paired seeds; {long} are enough where a run takes over {minutes} minutes" in text
+    assert f"a time ratio within {quantities.RESOLUTION * 100:g} % of 1" in text
+    assert families.DECAYED == 1 / 20
+    assert "ended above a twentieth of its highest rate" in text
+    assert all(f"| {role.removeprefix('control:')}" in text for role in claims.CONTROLS)
+
+
+def test_the_rule_of_seeds_on_the_page_of_statistics_is_that_of_the_code() -> None:
+    text = (DOCS / "statistics.md").read_text(encoding="utf-8")
+    few, many = statistics.LOW_N, effect.BOOTSTRAP_N
+    rows = re.findall(rf"^\| (under {few}|{few} to {many - 1}|{many} and more) \|", text, re.MULTILINE)
+    assert len(rows) == 3
