@@ -171,13 +171,12 @@ def duration_of(record: RunRecord) -> float:
 
 
 def decay_warning(record: RunRecord) -> str | None:
-    """A sentence if the learning rate of the last phase ended above `DECAYED` of its highest; None if it came down.
+    """A sentence if the learning rate ended above `DECAYED` of the run's highest; None if it came down.
 
     Gains over a baseline tend to vanish once its learning rate is fully decayed at every budget (Kaddour et al. 2023,
-    arXiv 2307.06440). None too where the record holds no more than one learning rate of that phase.
+    arXiv 2307.06440). None too where the record holds fewer than two learning rates.
     """
-    curve = [point for point in record.curves if isinstance(point.get("lr"), int | float)]
-    rates = [point["lr"] for point in curve if point.get("phase") == curve[-1].get("phase")]
+    rates = [point["lr"] for point in record.curves if isinstance(point.get("lr"), int | float)]
     if len(rates) < 2 or max(rates) == 0 or rates[-1] <= DECAYED * max(rates):
         return None
     return (

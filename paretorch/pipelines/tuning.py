@@ -3,6 +3,7 @@
 A comparison is only fair if every arm may be tuned at a known cost: each rate is a full run.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ class Tuned:
     Attributes:
         trained: what came of it.
         trials: one ledger entry per trial that was not chosen.
-        tuning: for the record: "trials", "space", "chosen", and the "values" (validation) and "costs" (seconds) of the
-            trials that did not diverge; {} when there was nothing to choose.
+        tuning: for the record: "trials", "space", "chosen", and the "values" (validation; the worst infinity for a trial
+            that diverged) and "costs" (seconds) of all trials; {} when there was nothing to choose.
     """
 
     trained: Trained
@@ -72,7 +73,7 @@ def tuned(
             best = (rate, trained)
     if best is None:
         raise NotFiniteError(f"every learning rate of {list(rates)} diverged; the first: {failures[0]}")
-    ended = [entry for _, entry in entries if "validation" in entry]
+    worst = -math.inf if trainer.task.higher_is_better else math.inf
     return Tuned(
         trained=best[1],
         trials=[entry for rate, entry in entries if rate != best[0]],
@@ -80,8 +81,8 @@ def tuned(
             "trials": len(rates),
             "space": list(rates),
             "chosen": best[0],
-            "values": [entry["validation"] for entry in ended],
-            "costs": [entry["seconds"] for entry in ended],
+            "values": [entry.get("validation", worst) for _, entry in entries],
+            "costs": [entry["seconds"] for _, entry in entries],
         },
     )
 

@@ -77,7 +77,9 @@ def test_without_rates_there_is_one_run_and_nothing_to_charge() -> None:
 
 def test_a_trial_that_diverges_is_charged_what_it_was_granted_and_never_chosen() -> None:
     found = tune({0.1: math.nan, 0.2: 0.4})
-    assert found.tuning == {"trials": 2, "space": [0.1, 0.2], "chosen": 0.2, "values": [0.4], "costs": [1.25]}
+    assert found.tuning["values"] == [-math.inf, 0.4], "the best of n must count the trials that failed"
+    assert found.tuning["costs"][1] == 1.25
+    assert (found.tuning["trials"], found.tuning["space"], found.tuning["chosen"]) == (2, [0.1, 0.2], 0.2)
     (entry,) = found.trials
     assert entry["diverged"]
     assert (entry["steps"], entry["epochs"], entry["samples"]) == (10, 2.5, 160)

@@ -22,7 +22,7 @@ BUILT_IN = {
     "cifar10": "paretorch.training.tasks.images.cifar10:CIFAR10",
     "digits": "paretorch.training.tasks.digits:digits",
     "fashion-mnist": "paretorch.training.tasks.images.fashion_mnist:FashionMNIST",
-    "generative": "paretorch.training.tasks.generative.generative:generative",
+    "generative": "paretorch.training.tasks.generative.factory:generative",
     "regression": "paretorch.training.tasks.regression:regression",
     "spoken-digits": "paretorch.training.tasks.speech.spoken_digits:SpokenDigits",
     "text-lm": "paretorch.training.tasks.text.text_lm:TextLM",
