@@ -48,14 +48,16 @@ def test_links_to_files_of_the_repository_lead_somewhere(path: Path) -> None:
     assert [target for target in files if not (path.parent / target).exists()] == []
 
 
-def test_the_recipe_of_the_first_page_runs_on_the_task_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for file in ("mine.toml", "my_task.py"):
+def test_the_recipes_of_the_pages_run_on_the_task_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in ("mine.toml", "compared.toml", "my_task.py"):
         (tmp_path / file).write_bytes((DOCS / "_examples" / file).read_bytes())
     monkeypatch.chdir(tmp_path)
-    plan = load_recipe("mine.toml").sweep(data=None, command="none").plan()
-    assert plan[0] == "3 seeds x (1 dense model + 6 arms), task products"
+    sweep = load_recipe("mine.toml").sweep(data=None, command="none")
+    assert sweep.plan()[0] == "3 seeds x (1 dense model + 6 arms), task products"
+    comparison = load_recipe("compared.toml").comparison(data=None, command="none")
+    assert comparison.plan()[0] == "5 seeds, 105 runs, task products"  # 5 dense models, 4 families at 5 durations
+    smaller = next(family for family in comparison.families if family.role == "control:smaller")
+    assert smaller.task.model()[0].out_features < comparison.task.model()[0].out_features
 
 
 WORDS = {3: "three", 5: "five", 8: "8", 10: "10"}
