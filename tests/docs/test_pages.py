@@ -71,7 +71,7 @@ def test_the_limits_on_the_page_of_comparisons_are_those_of_the_code() -> None:
     assert f"| fewer than {seeds} paired seeds; {long} are enough where a run takes over {minutes} minutes" in text
     assert f"a time ratio within {quantities.RESOLUTION * 100:g} % of 1" in text
     assert families.DECAYED == 1 / 20
-    assert "ended above a twentieth of its highest rate" in text
+    assert "a run that ended above a twentieth of its highest rate" in text
     assert all(f"| {role.removeprefix('control:')}" in text for role in claims.CONTROLS)
 
 
