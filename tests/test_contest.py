@@ -325,3 +325,11 @@ def test_comparisons_that_ship_could_make_a_claim(name: str) -> None:
     assert recipe.compare.durations[-1] >= 8 * recipe.compare.durations[0]
     rates = {arm["name"]: arm.get("tune_lr", [0]) for arm in [*recipe.arm, *recipe.dense_arm]}
     assert len(rates[recipe.compare.baseline]) >= len(rates[recipe.compare.candidate])
+
+
+def test_names_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
+    text = TRAINED.replace('"short"', '"größer, länger"').replace('"early"', '"короче"')
+    comparison = made(tmp_path, text)
+    comparison.check()
+    ids = [unit.id for unit in comparison.units()]
+    assert ids[:2] == ["größer-länger-1ep-s0", "короче-1ep-s0"]

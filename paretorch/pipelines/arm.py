@@ -78,7 +78,8 @@ class Arm:
         trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
         if not inspected:
             trained = replace(trained, dense=None)
-        named = replace(identity, others={**identity.others, "tuning": best.tuning})
+        tuning = best.tuning_at((step_s or {}).get("retrain"))
+        named = replace(identity, others={**identity.others, "tuning": tuning})
         return writer.finish(directory, trainer, trained, named, timed=timed)
 
 

@@ -125,7 +125,7 @@ class Family(ABC):
 
     def folder(self, duration: float, seed: int) -> str:
         """Name of one run's folder."""
-        name = re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+        name = re.sub(r"[^\w.]+", "-", self.name.lower()).strip("-")
         return f"{name}-{duration:g}ep-s{seed}"
 
     def identity(

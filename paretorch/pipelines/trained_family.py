@@ -79,7 +79,7 @@ class TrainedFamily(Family):
             entries = with_step_times([granted], step_s, trial="dense")
             return writer.diverged(directory, trainer.seed, entries, identity, error=error)
         entries = with_step_times([*best.trials, *best.trained.entries], step_s, trial="dense")
-        named = replace(identity, others={**identity.others, "tuning": best.tuning})
+        named = replace(identity, others={**identity.others, "tuning": best.tuning_at(step_s.get("dense"))})
         return writer.finish(directory, trainer, replace(best.trained, entries=entries), named, timed=False)
 
     def _schedule(self, trainer: Trainer, duration: float, rate: float | None) -> Schedule:

@@ -22,13 +22,20 @@ class Tuned:
     Attributes:
         trained: what came of it.
         trials: one ledger entry per trial that was not chosen.
-        tuning: for the record: "trials", "space", "chosen", and the "values" (validation; the worst infinity for a trial
-            that diverged) and "costs" (seconds) of all trials; {} when there was nothing to choose.
+        tuning: for the record: "trials", "space", "chosen", and the "values" (validation; the worst infinity where a
+            trial diverged) and "costs" (seconds) of all trials; {} when there was nothing to choose.
     """
 
     trained: Trained
     trials: list[dict[str, Any]]
     tuning: dict[str, Any]
+
+    def tuning_at(self, step_s: float | None) -> dict[str, Any]:
+        """`tuning` with the cost of a trial as its steps times the seconds of one; None leaves what was measured."""
+        if step_s is None or not self.tuning:
+            return self.tuning
+        steps = sum(entry.get("steps", 0) for entry in self.trained.entries)
+        return self.tuning | {"costs": [steps * step_s for _ in self.tuning["costs"]]}
 
 
 def tuned(

@@ -59,6 +59,14 @@ def test_the_best_on_validation_is_chosen_and_the_others_are_charged() -> None:
     }
 
 
+def test_the_cost_of_a_trial_may_be_its_steps_at_given_seconds() -> None:
+    """Those timed in turns, where trials shared the machine with other runs."""
+    found = tune({0.1: 0.5, 0.2: math.nan, 0.3: 0.7})
+    assert found.tuning_at(0.02)["costs"] == pytest.approx([10 * 0.02] * 3)
+    assert found.tuning_at(None) == found.tuning
+    assert found.tuning_at(0.02) | {"costs": None} == found.tuning | {"costs": None}
+
+
 def test_lower_is_better_where_the_task_says_so() -> None:
     found = tune({0.1: 0.5, 0.2: 0.3, 0.3: 0.4}, task=linear_task())
     assert found.tuning["chosen"] == 0.2
