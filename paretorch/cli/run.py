@@ -18,10 +18,11 @@ from paretorch.cli.options import (
     output_folder,
     start_logging,
 )
-from paretorch.errors import RunError
+from paretorch.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from paretorch.pipelines.sweep import Sweep
+    from paretorch.recipes import Recipe
 
 logger = logging.getLogger("paretorch")
 
@@ -41,6 +42,7 @@ def run(
     data: Data = None,
     out: Out = None,
     resume: Resume = False,
+    search: Annotated[bool, typer.Option("--search", help="Search the ranges of the recipe's [search] table.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print phases and steps, and train nothing.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -51,6 +53,9 @@ def run(
     start_logging(quiet=quiet, verbose=verbose)
     overrides: dict[str, Any] = {} if task is None else {"task": task, "task_options": {}}
     loaded = load_recipe(recipe, overrides=overrides)
+    if search:
+        _search(loaded, data=data, out=out, resume=resume, dry_run=dry_run)
+        return
     sweep = loaded.sweep(data=data, command=command_line())
     if dry_run:
         for line in sweep.plan():
@@ -79,3 +84,25 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
         raise RunError(
             f"{len(diverged)} of {len(records)} runs diverged: {', '.join(diverged)}; the others are complete"
         )
+
+
+def _search(recipe: "Recipe", *, data: Path | None, out: Path | None, resume: bool, dry_run: bool) -> None:
+    from paretorch.search import RESULT, Search
+
+    if recipe.search is None:
+        raise InputError(f"recipe {recipe.name!r} has no [search] table, so it names no ranges to search")
+    found = Search(recipe, recipe.search, data=data, command=command_line())
+    if dry_run:
+        for line in found.plan():
+            typer.echo(line)
+        return
+    folder = output_folder(out, f"{recipe.name}-search", resume=resume)
+    if resume and not folder.exists():
+        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
+    result = found.run(folder, resume=resume)
+    for line in result.lines():
+        typer.echo(line)
+    typer.echo(f"Recipes and runs of the trials: {folder / 'trials'}")
+    typer.echo(f"Result: {folder / RESULT}")
+    if not result.front:
+        raise RunError(f"none of {len(result.trials)} trials is complete; {result.trials[0].note}")

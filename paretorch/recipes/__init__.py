@@ -13,6 +13,17 @@ from paretorch.recipes.arm_table import ArmTable
 from paretorch.recipes.compare_table import CompareTable, DenseArmTable
 from paretorch.recipes.load import cookbook, load_recipe
 from paretorch.recipes.recipe import Recipe
+from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.train_table import DenseTable, TrainTable
 
-__all__ = ["ArmTable", "CompareTable", "DenseArmTable", "DenseTable", "Recipe", "TrainTable", "cookbook", "load_recipe"]
+__all__ = [
+    "ArmTable",
+    "CompareTable",
+    "DenseArmTable",
+    "DenseTable",
+    "Recipe",
+    "SearchTable",
+    "TrainTable",
+    "cookbook",
+    "load_recipe",
+]

@@ -16,6 +16,7 @@ from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes.arm_table import expand
 from paretorch.recipes.compare_table import CompareTable
 from paretorch.recipes.contest import Contest
+from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.strict import Strict
 from paretorch.recipes.train_table import DenseTable, TrainTable
 from paretorch.training.task import Task
@@ -36,6 +37,7 @@ class Recipe(Strict):
     arm: list[dict[str, Any]] = Field(default=[])
     dense_arm: list[dict[str, Any]] = Field(default=[])
     compare: CompareTable | None = None
+    search: SearchTable | None = None
     _text: str = PrivateAttr("")
 
     def arms(self) -> list[Arm]:
@@ -54,6 +56,10 @@ class Recipe(Strict):
         """
         self.train.settings()
         self.dense.curve(self.train.lr)
+        if self.search is not None:
+            if self.compare is not None:
+                raise InputError("[search] and [compare] exclude each other; leave one of them out")
+            self.search.axes()
         if self.compare is not None:
             self._contest(data=None)
             return

@@ -21,8 +21,8 @@ from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.generative import judge
-from paretorch.training.tasks.generative.generated_images import GeneratedImages
 from paretorch.training.tasks.generative.factory import generative
+from paretorch.training.tasks.generative.generated_images import GeneratedImages
 from paretorch.training.tasks.images.fashion_mnist import MEAN, STD, FashionMNIST
 from paretorch.training.trainer import Trainer
 from tests.training.test_fashion_mnist import idx
