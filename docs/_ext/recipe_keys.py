@@ -11,6 +11,7 @@ is an error, so that the page cannot fall behind the code; types, ranges and def
 import sys
 import tomllib
 from importlib import resources
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -41,7 +42,7 @@ class RecipeKeys(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        model = getattr(recipes, self.arguments[0], None)
+        model = model_called(self.arguments[0])
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise self.error(f"paretorch.recipes has no model {self.arguments[0]!r}")
         self.env.note_dependency(str(sys.modules[model.__module__].__file__))
@@ -64,6 +65,14 @@ class RecipeKeys(SphinxDirective):
                 key, _, meaning = line.partition(":")
                 meanings[key.strip()] = meaning.strip()
         return meanings
+
+
+def model_called(name: str) -> Any:
+    """What `paretorch.recipes` offers under a name, which may begin with that of a module; None for nothing."""
+    try:
+        return attrgetter(name)(recipes)
+    except AttributeError:
+        return None
 
 
 class Cookbook(SphinxDirective):
