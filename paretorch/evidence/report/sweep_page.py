@@ -22,8 +22,8 @@ from paretorch.evidence.report.sweep_tables import (
     runs_table,
     speed_table,
 )
-from paretorch.evidence.report.table import without_empty_columns
-from paretorch.evidence.verdict import comparisons, verdict
+from paretorch.evidence.report.table import Table, without_empty_columns
+from paretorch.evidence.verdict import comparisons, headline_arm, verdict
 from paretorch.evidence.words import plural
 
 MANY = 4  # comparisons beyond this number fold away under their summary
@@ -39,7 +39,7 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
     curves = arm_curves(arms)
     tables = [quality_table(arms, baseline), cost_table(arms), speed_table(arms, baseline), comparison_table(arms)]
     sentences, folded = verdict_parts(arms)
-    broken = [without_empty_columns(table) for table in side_effect_tables({arm.label: arm.runs for arm in arms})]
+    overview = side_effect_tables({arm.label: arm.runs for arm in arms})[:1]
     return write_page(
         "sweep.html",
         path,
@@ -52,12 +52,21 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
         fronts=[figure_of(axis.key, axis.title, axis.caption + far_words(arms, references)) for axis in axes],
         has_curves=curves is not None,
         dashes=dash_words(arms),
-        tables=[*[without_empty_columns(table) for table in tables if table], *broken[:1]],
-        details=broken[1:],
+        tables=[without_empty_columns(table) for table in (*tables, *overview) if table],
+        details=[without_empty_columns(table) for table in _side_effects_of_the_finding(arms, baseline)],
         runs=without_empty_columns(runs_table(arms)),
         terms=terms(arms),
         **facts(records),
     )
+
+
+def _side_effects_of_the_finding(arms: Sequence[Arm], baseline: Arm | None) -> list[Table]:
+    """Class by class and so on, of the arm that the verdict speaks of; those of all arms would be most of the page."""
+    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
+    if baseline is None or baseline.quality is None or not compressed:
+        return []
+    arm, _ = headline_arm(compressed, baseline)
+    return side_effect_tables({arm.label: arm.runs})[1:]
 
 
 def verdict_parts(arms: Sequence[Arm]) -> tuple[list[str], list[str]]:
