@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from _harness import over_seeds, write_result
 
-from paretorch.compare import judge
+from paretorch.comparisons import judge
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.schedules import Linear, Schedule
 from paretorch.pipelines.comparison import Comparison

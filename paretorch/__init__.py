@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from paretorch.artefacts.mask_edit import MaskEdit as MaskEdit
     from paretorch.artefacts.model import load_model as load_model
     from paretorch.artefacts.model import save_model as save_model
+    from paretorch.comparisons import compare as compare
     from paretorch.evidence.censored import time_to_target as time_to_target
     from paretorch.evidence.claims import claim as claim
     from paretorch.evidence.curves import TradeoffCurve as TradeoffCurve
@@ -81,6 +82,7 @@ _PUBLIC = {
     "Trainer": "paretorch.training.trainer",
     "as_scheduler": "paretorch.methods.schedules",
     "claim": "paretorch.evidence.claims",
+    "compare": "paretorch.comparisons",
     "compare_families": "paretorch.evidence.speedup",
     "count_flops": "paretorch.measurement.flops",
     "effect": "paretorch.evidence.effect",

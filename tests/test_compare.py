@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from paretorch import compare as comparing
 from paretorch.cli import app
-from paretorch.compare import compare
+from paretorch.comparisons import compare
 from paretorch.errors import InputError, ParetorchError, RunError
 from paretorch.pipelines import comparison as comparisons
 from paretorch.training.executor import Job, Outcome

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from paretorch.compare import Compared, judge
+from paretorch.comparisons import Compared, judge
 from paretorch.recipes import CompareTable
 from tests.evidence.families import family
 

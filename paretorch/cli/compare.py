@@ -21,8 +21,7 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Compare two ways of training at equal quality: arms x seeds x durations, then a verdict of three lines."""
-    from paretorch.compare import compare as run_comparison
-    from paretorch.evidence.report.speedup_page import write_speedup_page
+    from paretorch.comparisons import compare as run_comparison
     from paretorch.measurement.timing import usable_cores
     from paretorch.recipes import load_recipe
 
@@ -43,14 +42,7 @@ def compare(
         resume=resume,
         command=command_line(),
     )
-    path = write_speedup_page(
-        found.speedup,
-        found.verdict,
-        folder / "report.html",
-        families=list(found.families.values()),
-        title=f"Comparison {loaded.name}",
-        command=command_line(),
-    )
+    path = found.write_page(folder / "report.html", title=f"Comparison {loaded.name}", command=command_line())
     for sentence in (*found.verdict.lines, *found.verdict.refusals, *found.verdict.warnings):
         typer.echo(sentence)
     typer.echo(f"Report: {path}")

@@ -14,7 +14,10 @@ import torch
 
 from paretorch.measurement.timing import usable_cores
 
-PACKAGES = ("torch", "numpy", "scipy", "safetensors", "accelerate", "torchao", "triton", "onnxruntime", "openvino")
+PACKAGES = (
+    *("paretorch", "torch", "numpy", "scipy", "safetensors", "accelerate"),
+    *("torchao", "triton", "onnxruntime", "openvino"),
+)
 
 
 def environment() -> dict[str, object]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import nn
 
-import paretorch
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import save_model
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_record
@@ -162,6 +161,7 @@ class RunWriter:
         identity: Identity,
         **outcome: Any,
     ) -> RunRecord:
+        env: dict[str, Any] = environment()
         record = RunRecord(
             run_id=directory.path.name,
             arm=identity.label,
@@ -172,14 +172,14 @@ class RunWriter:
             higher_is_better=self.task.higher_is_better,
             curves=_joined_curves(entries),
             phases=[{key: value for key, value in entry.items() if key != "curve"} for entry in entries],
-            env=environment(),
+            env=env,
             command=self.command,
             recipe_hash=self.recipe_hash,
             task=self._task,
             step_time=_last_step_time(entries),
             overhead=_overhead(entries),
             energy=_energy(entries),
-            code_rev=f"paretorch {paretorch.__version__}",
+            code_rev=f"paretorch {env['packages'].get('paretorch', 'not installed')}",
             **identity.others,
             **outcome,
         )

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from paretorch.compare import judge
+from paretorch.comparisons import judge
 from paretorch.recipes import load_recipe
 
 SLEEPING = """

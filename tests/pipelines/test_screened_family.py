@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paretorch.compare import judge
+from paretorch.comparisons import judge
 from paretorch.errors import InputError
 from paretorch.evidence.families import charge
 from paretorch.evidence.records import RunRecord

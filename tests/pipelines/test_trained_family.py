@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from paretorch.compare import judge
+from paretorch.comparisons import judge
 from paretorch.evidence.families import charge
 from paretorch.methods.method import Method, Run
 from paretorch.methods.schedules import Linear

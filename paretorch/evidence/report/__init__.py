@@ -9,6 +9,7 @@ in the page forbids it. All numbers are also in tables that need no script.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from paretorch.errors import InputError
 from paretorch.evidence.comparison import workloads_of
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report.comparison_page import write_comparison
@@ -40,12 +41,17 @@ def write_report(
         The path. The file is under 2 MB plus its data.
 
     Raises:
-        InputError: there are no records.
+        InputError: there are no records, or they belong to a comparison.
         NotComparableError: no runs can be compared with each other (see `arms_of`).
     """
     given = records if isinstance(records, Mapping) else {"these runs": records}
     sources = {folder: list(found) for folder, found in given.items()}
     every = [record for found in sources.values() for record in found]
+    if families := sorted({record.family for record in every if record.family}):
+        raise InputError(
+            f"these are runs of a comparison (families {', '.join(families)}), which is judged as a whole; give its "
+            "output folder, and nothing else"
+        )
     workloads = workloads_of(sources)
     if len(every) == 1:
         return write_run(every[0], Path(path), title=title, command=command)

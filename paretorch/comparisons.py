@@ -16,7 +16,7 @@ from typing import Any
 from paretorch.errors import InputError, RunError
 from paretorch.evidence.claims import Verdict, claim
 from paretorch.evidence.families import Family, Scope, families_of
-from paretorch.evidence.records import RunRecord
+from paretorch.evidence.records import FILE_NAME, RunRecord, load_record
 from paretorch.evidence.speedup import Speedup, compare_families
 from paretorch.pipelines.comparison import Comparison
 from paretorch.recipes import CompareTable, load_recipe
@@ -41,6 +41,19 @@ class Compared:
     speedup: Speedup
     controls: Mapping[str, Speedup | None]
     verdict: Verdict
+
+    def write_page(self, path: Path, *, title: str, command: str) -> Path:
+        """Write the report.
+
+        Args:
+            path: the HTML file.
+            title: its heading.
+            command: repeats the comparison.
+        """
+        from paretorch.evidence.report import write_speedup_page
+
+        families = list(self.families.values())
+        return write_speedup_page(self.speedup, self.verdict, path, families=families, title=title, command=command)
 
 
 def compare(
@@ -117,6 +130,28 @@ def judge(records: Iterable[RunRecord], table: CompareTable) -> Compared:
     return Compared(families=families, speedup=speedup, controls=controls, verdict=verdict)
 
 
+def load_comparison(out: Path) -> Compared | None:
+    """The comparison that a folder holds, judged again; None if it holds none.
+
+    Args:
+        out: the output folder of `compare`.
+
+    Raises:
+        InputError: if its runs have not all finished, or its recipe cannot be read any more.
+    """
+    kept = out / "recipe.toml"
+    if not kept.is_file() or (table := load_recipe(str(kept)).compare) is None:
+        return None
+    records = [load_record(path) for path in sorted((out / "runs").glob(f"*/{FILE_NAME}"))]
+    missing = {table.candidate, table.baseline} - {record.family for record in records}
+    if missing:
+        raise InputError(
+            f"{out} holds no finished run of {' and '.join(map(repr, sorted(missing)))}; finish the comparison with "
+            f"`paretorch compare RECIPE --out {out} --resume`"
+        )
+    return judge(records, table)
+
+
 def run_unit(*, reference: str, overrides: str, data: str | None, command: str, out: str, unit: str) -> None:
     """Run one unit; called in worker processes."""
     comparison = _comparison(reference, overrides, data, command, out)
@@ -148,9 +183,9 @@ def _comparison(reference: str, overrides: str, data: str | None, command: str, 
 
 
 def _run(processes: LocalProcesses, comparison: Comparison, arguments: Mapping[str, Any]) -> None:
-    _collect(processes, [Job("timing", "paretorch.compare:time_steps", dict(arguments))])
+    _collect(processes, [Job("timing", "paretorch.comparisons:time_steps", dict(arguments))])
     for units in (comparison.starts(), comparison.units()):
-        jobs = [Job(unit.id, "paretorch.compare:run_unit", {**arguments, "unit": unit.id}) for unit in units]
+        jobs = [Job(unit.id, "paretorch.comparisons:run_unit", {**arguments, "unit": unit.id}) for unit in units]
         _collect(processes, jobs)
 
 
