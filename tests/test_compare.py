@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from paretorch import compare as comparing
+from paretorch import comparisons as comparing
 from paretorch.cli import app
 from paretorch.comparisons import compare
 from paretorch.errors import InputError, ParetorchError, RunError
