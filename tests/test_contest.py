@@ -207,8 +207,6 @@ def refused(folder: Path, text: str, *words: str) -> None:
         ('candidate = "A"', 'candidate = "AA"', ["candidate = 'AA'", "did you mean 'A'?"]),
         ('baseline = "B"', 'baseline = "zzz"', ["baseline = 'zzz'", "known names are A, B"]),
         ('baseline = "B"', 'baseline = "A"', ["candidate and baseline are both 'A'"]),
-        ('baseline = "B"', 'baseline = "B"\ninteraction = ["A", "B", "AB"]', ["interaction[2] = 'AB'"]),
-        ('baseline = "B"', 'baseline = "B"\ninteraction = ["A", "B"]', ["interaction", "3 items"]),
         ('name = "B"', 'name = "A"', ["'A' is used by two arms"]),
         ('name = "B"\n', "", ["[[arm]] number 2", "needs a `name`"]),
         ('name = "B"\n', 'name = ""\n', ["[[arm]] number 2", "needs a `name`"]),

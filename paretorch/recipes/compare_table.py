@@ -20,7 +20,6 @@ class CompareTable(Strict):
     qualities: list[float] = Field(default=[])
     smaller: dict[str, Any] | None = None
     left_out: dict[Literal["smaller", "random"], Annotated[str, Field(min_length=1)]] = Field(default={})
-    interaction: Annotated[list[str], Field(min_length=3, max_length=3)] | None = None
 
 
 class DenseArmTable(CurveTable):

@@ -51,7 +51,7 @@ class Contest:
         self.compare, self.train, self.dense, self.task_of = compare, train, dense, task_of
         if sorted(set(compare.durations)) != compare.durations:
             raise InputError(f"[compare] durations = {compare.durations} must rise, and hold each value once")
-        self.pruned = [(point, where) for point, where in grid(arms)]
+        self.pruned = list(grid(arms))
         self.trained = [
             validated(DenseArmTable, table, where=f"[[dense_arm]] number {number + 1}")
             for number, table in enumerate(dense_arms)
@@ -90,8 +90,6 @@ class Contest:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"the name {twice[0]!r} is used by two arms; give each its own `name`")
         wanted = {"candidate": self.compare.candidate, "baseline": self.compare.baseline}
-        for position, name in enumerate(self.compare.interaction or []):
-            wanted[f"interaction[{position}]"] = name
         for key, name in wanted.items():
             if name not in names:
                 raise InputError(f"[compare] {key} = {name!r} is no arm of this recipe; {nearest(name, names)}")
