@@ -22,6 +22,7 @@ def methods(everything: Everything = False, grid: Grid = False, cell: InCell = N
     """List every method that ships, with what it changes and the condition under which it pays."""
     from rich.console import Console
 
+    from paretorch.methods import queries
     from paretorch.methods.catalogue import all_cards
     from paretorch.methods.taxonomy import parse_cell, parse_resource
 
@@ -30,16 +31,12 @@ def methods(everything: Everything = False, grid: Grid = False, cell: InCell = N
     wanted_cell = None if cell is None else parse_cell(cell)
     wanted_resource = None if relieves is None else parse_resource(relieves)
     console = Console()
-    known = list(all_cards().values())
+    known = tuple(all_cards().values())
     if grid:
         _print_grid(known, console)
         return
-    chosen = [
-        card
-        for card in known
-        if (wanted_cell is None or wanted_cell in card.cells)
-        and (wanted_resource is None or wanted_resource in card.relieves)
-    ]
+    chosen = known if wanted_cell is None else queries.in_cell(known, wanted_cell)
+    chosen = chosen if wanted_resource is None else queries.relieving(chosen, wanted_resource)
     _print_shipped([card for card in chosen if card.implemented], console)
     if everything or cell is not None or relieves is not None:
         _print_published([card for card in chosen if not card.implemented], console)

@@ -16,7 +16,7 @@ from paretorch.evidence.best_of_n import expected_best
 from paretorch.evidence.families import Axis, Family, trial_charge
 from paretorch.evidence.significance import permutation_p_value, smallest_p_value
 from paretorch.evidence.speedup import AtQuality, Speedup
-from paretorch.evidence.statistics import LOW_N
+from paretorch.evidence.statistics import LOW_N, time_reduction
 from paretorch.evidence.words import listing, percent, plain, plural, ratio
 
 _NOUNS: dict[Axis, tuple[str, str, str]] = {  # what there is less of, the adjective, the unit
@@ -42,7 +42,7 @@ def name_of_ratio(axis: Axis) -> str:
 def difference(value: float, axis: Axis) -> str:
     """A ratio baseline / candidate as a share: '25 % less training time', '10 % more steps'."""
     noun, less, _ = _NOUNS[axis]
-    share = 1 - 1 / value if value >= 1 else 1 / value - 1
+    share = abs(time_reduction(value))
     return f"{percent(round(share, 2 if share >= 0.1 else 3))} {less if value >= 1 else 'more'} {noun}"
 
 

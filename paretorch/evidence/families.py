@@ -39,7 +39,7 @@ class Family:
 
     Args:
         label: of the family.
-        role: "candidate", "baseline", "control:smaller", "control:random", "control:dense" or "".
+        role: "candidate", "baseline", "control:smaller", "control:random" or "".
         records: seed -> its runs, by rising duration; failed ones too.
     """
 

@@ -42,10 +42,11 @@ def collapse_warning(effects: Mapping[str, Any]) -> str | None:
     if 100 * fallen > HOLDS * sum(classes["counts"]) or 100 * (lost - gained) <= COLLAPSE * count:
         return None
     few = f"; with {count} examples, one of them is {100 / count:.1f} points" if count < FEW else ""
+    before, after = (ACCURACY.value(classes[name][place]) for name in ("dense", "candidate"))
     return (
-        f"the mean hides a loss: class {classes['labels'][place]!r} falls from {_percent(classes['dense'][place])} to "
-        f"{_percent(classes['candidate'][place])} on its {plural(count, 'test example')} ({lost} newly wrong, {gained} "
-        f"newly right), while the accuracy over all changes by {_points(effects['mean_change'])} points{few}"
+        f"the mean hides a loss: class {classes['labels'][place]!r} falls from {before} to {after} on its "
+        f"{plural(count, 'test example')} ({lost} newly wrong, {gained} newly right), while "
+        f"the accuracy over all changes by {_points(effects['mean_change'])} points{few}"
     )
 
 
@@ -79,7 +80,7 @@ def _of_classes(runs: Sequence[RunRecord]) -> list[str]:
         )
     before, after = (mean_effect(runs, "calibration", name) for name in ("dense", "candidate"))
     if before is not None and after is not None:
-        found.append(f"the calibration error goes from {_percent(before.mean)} to {_percent(after.mean)}")
+        found.append(f"the calibration error goes from {ACCURACY.value(before.mean)} to {ACCURACY.value(after.mean)}")
     return found
 
 
@@ -115,10 +116,6 @@ def disagreement_words(runs: Sequence[RunRecord]) -> str:
         return ACCURACY.mean(interval)
     ends = Interval(found[0]["rate"], found[0]["low"], found[0]["high"], 1)
     return f"{ACCURACY.value(ends.mean)} (95 % interval over the examples {ACCURACY.ends(ends)}, 1 seed, low-n)"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 def _points(change: float) -> str:

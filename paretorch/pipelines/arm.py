@@ -68,7 +68,6 @@ class Arm:
             inspected: also find out what compression changed beside the metric.
             step_s: median seconds of a step by kind of phase, where steps were timed interleaved with other arms'.
         """
-
         try:
             best = compress(self.imp, self.rates, trainer, dense)
         except NotFiniteError as error:
@@ -87,8 +86,8 @@ def compress(imp: IMP, rates: Sequence[float], trainer: Trainer, dense: DenseRes
     """Compress a dense model, with the best of several learning rates.
 
     Args:
-        imp: with no rates it is run as it is.
-        rates: for `imp.retraining.lr`; see `tuned`.
+        imp: what is done.
+        rates: for `imp.retraining.lr`, see `tuned`; empty: `imp` is run as it is.
         trainer: its directory, if it has one, makes every phase resumable.
         dense: the model to compress, which is left as it is, and its learning rates.
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 
 class Stopwatch:
     """What a phase took.
@@ -44,9 +46,8 @@ class Stopwatch:
         """ "p10_s", "p50_s", "p90_s" and "n" of `steps`, those before a resumption included; {} if there are none."""
         if not self.steps:
             return {}
-        ordered = sorted(self.steps)
-        at = {name: ordered[round(share * (len(ordered) - 1))] for name, share in _PERCENTILES.items()}
-        return {**at, "n": len(ordered)}
+        p10, p50, p90 = map(float, np.quantile(self.steps, (0.1, 0.5, 0.9)))  # linear between steps, as in `Timing`
+        return {"p10_s": p10, "p50_s": p50, "p90_s": p90, "n": len(self.steps)}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -56,6 +57,3 @@ class Stopwatch:
         """Go on from what a checkpoint kept."""
         self.seconds, self.overhead = state["seconds"], dict(state["overhead"])
         self.steps.extend(state["steps"])
-
-
-_PERCENTILES = {"p10_s": 0.1, "p50_s": 0.5, "p90_s": 0.9}

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from paretorch.evidence.claims import Verdict
 from paretorch.evidence.families import families_of
-from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report import write_speedup_page
 from paretorch.evidence.speedup import compare_families
+from tests.evidence.synthetic import STEPS, run
 
 EPOCHS = (1, 2, 4, 8, 16)
 SEEDS = (0, 1, 2, 3, 4)
@@ -21,29 +21,20 @@ def family(
     for seed in seeds:
         pace = gain * (1 + luck * math.sin(7 * seed + len(label)))
         for duration in epochs:
-            steps = 100 * duration
-            runs.append(
-                RunRecord(
-                    run_id=f"{label}-{duration}-s{seed}",
-                    arm=label,
-                    group={"method": label},
-                    seed=seed,
-                    workload="digits",
-                    metric="accuracy",
-                    quality=ceiling - 0.2 / (pace * duration),
-                    validation=ceiling - 0.21 / (pace * duration),
-                    phases=[{"phase": "train", "steps": steps, "epochs": duration, "seconds": 9.9, "step_s": step_s}],
-                    env={"cpu": "a processor", "threads": 1, "packages": {"torch": "2.13.0"}},
-                    command=f"paretorch compare digits.toml --family {label}",
-                    recipe_hash="c0ffee" * 10,
-                    family=label,
-                    role=role,
-                    methods=list(methods),
-                    task={"name": "digits"},
-                    duration={"epochs": duration, "steps": steps, "samples": 64 * steps, "scale": duration / 16},
-                    **more,
-                )
-            )
+            fields = {
+                "run_id": f"{label}-{duration}-s{seed}",
+                "group": {"method": label},
+                "validation": ceiling - 0.21 / (pace * duration),
+                "command": f"paretorch compare digits.toml --family {label}",
+                "recipe_hash": "c0ffee" * 10,
+                "task": {"name": "digits"},
+                "methods": list(methods),
+                "phases": [
+                    {"phase": "train", "steps": STEPS * duration, "epochs": duration, "seconds": 9.9, "step_s": step_s}
+                ],
+            }
+            quality = ceiling - 0.2 / (pace * duration)
+            runs.append(run(label, seed, duration, quality, role=role, **fields | more))
     return runs
 
 
@@ -55,8 +46,6 @@ VERDICT = Verdict(
     refusals=(),
     warnings=(),
 )
-
-
 REFUSED = Verdict(
     lines=("No evidence: the baseline was not tuned.", "Why: nothing.", "Nothing stands beside it."),
     claimed=False,

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from paretorch.errors import InputError
 from paretorch.evidence.best_of_n import TuningPoint, expected_best, tuned_interval, tuning_curve
+from paretorch.evidence.censored import TargetTime
+from paretorch.evidence.scores.studies import study_time
 
 TRIALS = [3.0, 1.0, 4.0, 1.5, 9.0]
 trials_and_n = st.lists(st.floats(-100, 100), min_size=1, max_size=6).flatmap(
@@ -107,6 +109,22 @@ def test_interval_of_one_search_has_the_exact_quantiles_of_a_resampled_best():
 def test_studies_are_joined_by_their_median():
     interval = tuned_interval([[1.0], [2.0, 2.0], [90.0]], 1, higher_is_better=False, generator=generator())
     assert (interval.low, interval.mean, interval.high, interval.n) == (2.0, 2.0, 2.0, 1)
+
+
+def test_interval_of_several_searches_has_the_quantiles_of_all_possible_resamples():
+    missed = TargetTime(99.0, None)
+    searches = [(9.0, 4.0, math.inf), (6.0, 7.0, 8.0), (5.0, math.inf, 10.0)]
+    best = [[min(draw) for draw in itertools.product(times, repeat=3)] for times in searches]
+    medians = [np.median(draw) for draw in itertools.product(*best)]
+    low, high = np.quantile(medians, [0.05, 0.95], method="inverted_cdf")
+    interval = tuned_interval(searches, 3, higher_is_better=False, generator=generator(), confidence=0.9)
+    assert (interval.mean, interval.low, interval.high, interval.n) == (5.0, low, high, 3)
+    assert interval.mean == study_time([[missed if t == math.inf else TargetTime(0.0, t) for t in s] for s in searches])
+
+
+def test_searches_of_one_trial_have_no_interval():
+    interval = tuned_interval([[3.0], [4.0]], 1, higher_is_better=False, generator=generator())
+    assert (interval.mean, interval.low, interval.high) == (3.5, None, None)
 
 
 def test_fewer_trials_than_were_run_are_expected_to_reach_less():

@@ -1,14 +1,12 @@
 """Tuned submissions: the best trial by time, the median over studies, misses in both."""
 
-import itertools
 import math
 
-import numpy as np
 import pytest
 
 from paretorch.errors import InputError
 from paretorch.evidence.censored import TargetTime, time_to_target
-from paretorch.evidence.scores.studies import study_interval, study_time
+from paretorch.evidence.scores.studies import study_time
 
 
 def trial(time):
@@ -48,32 +46,3 @@ def test_missed_studies_enter_the_median_as_infinite(best, expected):
 def test_studies_of_unequal_or_no_trials_are_refused(rows):
     with pytest.raises(InputError, match="same number of trials"):
         study_time(studies(*rows))
-    with pytest.raises(InputError, match="same number of trials"):
-        study_interval(studies(*rows), generator=np.random.default_rng(0))
-
-
-def test_interval_has_the_quantiles_of_all_possible_resamples():
-    rows = [(9, 4, None), (6, 7, 8), (5, None, 10)]
-    best = [
-        [min(math.inf if t is None else t for t in draw) for draw in itertools.product(row, repeat=3)] for row in rows
-    ]
-    medians = [np.median(draw) for draw in itertools.product(*best)]
-    low, high = np.quantile(medians, [0.05, 0.95], method="inverted_cdf")
-    found = study_interval(studies(*rows), generator=np.random.default_rng(0), confidence=0.9)
-    assert (found.mean, found.low, found.high, found.n) == (5.0, low, high, 3)
-
-
-def test_interval_of_trials_that_mostly_miss_ends_at_infinity_and_never_before_the_best():
-    found = study_interval(studies([3, None, None], [4, None, None]), generator=np.random.default_rng(0))
-    assert (found.mean, found.low, found.high) == (3.5, 3.5, math.inf)
-
-
-def test_interval_comes_from_the_generator_and_is_absent_with_one_trial():
-    many = studies(*np.random.default_rng(9).exponential(10, size=(4, 20)))
-    one, again, other = (
-        study_interval(many, generator=np.random.default_rng(seed), resamples=100) for seed in (1, 1, 2)
-    )
-    assert one == again
-    assert one != other
-    single = study_interval(studies([3], [4]), generator=np.random.default_rng(0))
-    assert (single.mean, single.low, single.high) == (3.5, None, None)

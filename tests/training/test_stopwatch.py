@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from paretorch.measurement.timing import Timing
 from paretorch.training import stopwatch
 from paretorch.training.stopwatch import Stopwatch
 from paretorch.training.trainer import Trainer
@@ -50,10 +51,13 @@ def test_seconds_are_those_of_the_steps_alone(clock: Clock) -> None:
     assert watch.overhead == {"evaluation_s": 40.0, "checkpoint_s": 16.0}
 
 
-def test_percentiles_are_steps_that_happened(clock: Clock) -> None:
+def test_percentiles_are_those_of_a_timing(clock: Clock) -> None:
     watch = Stopwatch()
     steps(watch, clock, *[float(value) for value in (7, 3, 11, 1, 5, 2, 9, 4, 10, 6, 8)])
     assert watch.step_time() == {"p10_s": 2.0, "p50_s": 6.0, "p90_s": 10.0, "n": 11}
+    steps(watch, clock, 41.0)
+    timing = Timing(rounds=(tuple(watch.steps),), wall_s=1.0, cpu_s=1.0, threads=1)
+    assert watch.step_time() == {"p10_s": timing.p10_s, "p50_s": 6.5, "p90_s": timing.p90_s, "n": 12}
 
 
 def test_one_slow_step_moves_the_seconds_and_not_the_median(clock: Clock) -> None:
@@ -89,7 +93,7 @@ def test_what_was_measured_before_a_resumption_is_added(clock: Clock) -> None:
     aside(second, clock, "checkpoint_s", 5.0)
     assert second.seconds == 7.0
     assert second.overhead == {"evaluation_s": 0.0, "checkpoint_s": 8.0}
-    assert second.step_time() == {"p10_s": 1.0, "p50_s": 2.0, "p90_s": 4.0, "n": 3}
+    assert second.step_time() == {"p10_s": 1.2, "p50_s": 2.0, "p90_s": 3.6, "n": 3}
 
 
 def test_a_checkpoint_is_no_view_of_the_running_watch(clock: Clock) -> None:

@@ -1,6 +1,7 @@
 """The tables of what was run for a comparison: its families, every run, and targets met on the way."""
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from paretorch.errors import InputError
@@ -179,8 +180,8 @@ def _sum(values: Sequence[float]) -> str:
 
 
 def _median(values: Sequence[Any], *, factor: float = 1.0) -> str:
-    known = sorted(value * factor for value in values if isinstance(value, int | float))
-    return plain(known[len(known) // 2]) if known else UNKNOWN
+    known = [value * factor for value in values if isinstance(value, int | float)]
+    return plain(median(known)) if known else UNKNOWN
 
 
 def _number(value: Any) -> str:

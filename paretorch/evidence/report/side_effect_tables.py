@@ -13,9 +13,9 @@ from paretorch.evidence.side_effect_quantities import (
     mean_effect,
     worst,
 )
-from paretorch.evidence.side_effect_words import ACCURACY, LOSS, disagreement_words
+from paretorch.evidence.side_effect_words import ACCURACY, COLLAPSE, FEW, HOLDS, LOSS, disagreement_words
 from paretorch.evidence.statistics import LOW_N, Interval
-from paretorch.evidence.words import Metric, grouped
+from paretorch.evidence.words import Metric, grouped, plural
 
 MOST_CLASSES = 20  # rows per arm
 Groups = Mapping[str, Sequence[RunRecord]]
@@ -61,8 +61,8 @@ def overview_table(groups: Groups) -> Table | None:
         key="side-effects",
         title="What compression broke",
         caption=f"{PAIRED}. Two dense models that differ in their seed alone disagree too, and the worst of several "
-        "classes lies below the mean by chance alone. A warning: the mean holds (down by at most 1 point), and a class "
-        "loses more than 5 points.",
+        "classes lies below the mean by chance alone. A warning: the mean holds (down by at most "
+        f"{plural(HOLDS, 'point')}), and a class loses more than {plural(COLLAPSE, 'point')}.",
         head=[
             "arm",
             "runs",
@@ -86,8 +86,8 @@ def class_table(groups: Groups) -> Table | None:
         key="classes",
         title="By class",
         what="class",
-        caption=f"{PAIRED}; the worst {MOST_CLASSES} classes of each arm at most. Fewer than 100 examples: one of them "
-        "is more than a point.",
+        caption=f"{PAIRED}; the worst {MOST_CLASSES} classes of each arm at most. Fewer than {FEW} examples: one of "
+        "them is more than a point.",
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from paretorch.errors import InputError, NotComparableError
 from paretorch.evidence.scores.profiles import Times, check_times
 from paretorch.evidence.statistics import time_reduction
-from paretorch.evidence.words import plural
+from paretorch.evidence.words import percent, plural
 
 MARGIN_S = 1.0  # what a missed target exceeds the budget by
 
@@ -57,7 +57,7 @@ class MeanRatio:
     def text(self) -> str:
         """'28 % less time (speed-up 1.387x), over 8 workloads; 1 missed by both counts as equal'."""
         saved = time_reduction(self.speedup)
-        words = f"{abs(saved):.0%}".replace("%", " %") + (" less time" if saved >= 0 else " more time")
+        words = f"{percent(round(abs(saved), 2))} {'less' if saved >= 0 else 'more'} time"
         parts = [f"{words} (speed-up {self.speedup:.3f}x), over {plural(self.workloads, 'workload')}"]
         for names, meaning in (
             (self.missed, "missed by the candidate only count as just over the budget, which flatters it"),

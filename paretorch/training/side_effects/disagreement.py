@@ -8,6 +8,8 @@ is what a candidate's is to be held against.
 
 from torch import Tensor
 
+from paretorch.evidence.statistics import rate_interval
+
 
 def disagreement(dense: Tensor, candidate: Tensor, *, confidence: float = 0.95) -> dict[str, float]:
     """The fraction of examples on which two models differ, with its interval.
@@ -19,8 +21,7 @@ def disagreement(dense: Tensor, candidate: Tensor, *, confidence: float = 0.95) 
     Returns:
         "rate", "low" and "high", in [0, 1].
     """
-    from scipy.stats import binomtest  # imported here: loading this module must stay light
-
-    different = int((dense != candidate).sum())
-    interval = binomtest(different, len(dense)).proportion_ci(confidence, method="wilson")
-    return {"rate": different / len(dense), "low": float(interval.low), "high": float(interval.high)}
+    rate = rate_interval(int((dense != candidate).sum()), len(dense), confidence=confidence)
+    assert rate.low is not None
+    assert rate.high is not None
+    return {"rate": rate.mean, "low": rate.low, "high": rate.high}
