@@ -122,6 +122,8 @@ def judge(records: Iterable[RunRecord], table: CompareTable) -> Compared:
         for role, family in by_role.items()
     }
     absent = [*table.left_out, *([] if _prunes(candidate) else ["random"])]
+    if table.mode == "screening":
+        absent = ["smaller", "random"]
     controls |= {f"control:{name}": None for name in absent}
     speedup = against(baseline, "after_dense" if _share_dense(candidate, baseline) else "total", asked=True)
     verdict = claim(speedup, mode=table.mode, controls=controls)

@@ -43,6 +43,11 @@ def test_a_screening_never_claims() -> None:
     assert any("points of a screening" in refusal for refusal in found.verdict.refusals)
 
 
+def test_a_screening_is_not_asked_for_controls_that_it_does_not_run() -> None:
+    found = judged([*fast(), *slow()], mode="screening", left_out={})
+    assert not any("missing" in refusal for refusal in found.verdict.refusals), found.verdict.refusals
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_fewer_than_five_seeds_are_refused(number: int) -> None:
     seeds = tuple(range(number))

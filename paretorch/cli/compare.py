@@ -11,7 +11,7 @@ logger = logging.getLogger("paretorch")
 
 
 def compare(
-    recipe: Annotated[str, typer.Argument(help="A TOML file with a [compare] table, or the name of one that ships.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file with a table `compare`, or the name of one that ships.")],
     data: Data = None,
     out: Out = None,
     workers: Annotated[int | None, typer.Option(help="Runs at the same time; one per core if not given.")] = None,

@@ -42,7 +42,7 @@ def run(
     data: Data = None,
     out: Out = None,
     resume: Resume = False,
-    search: Annotated[bool, typer.Option("--search", help="Search the ranges of the recipe's [search] table.")] = False,
+    search: Annotated[bool, typer.Option("--search", help="Search the ranges of the recipe's table `search`.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print phases and steps, and train nothing.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
