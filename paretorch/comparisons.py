@@ -127,7 +127,9 @@ def judge(records: Iterable[RunRecord], table: CompareTable) -> Compared:
     controls |= {f"control:{name}": None for name in absent}
     speedup = against(baseline, "after_dense" if _share_dense(candidate, baseline) else "total", asked=True)
     verdict = claim(speedup, mode=table.mode, controls=controls)
-    reasons = tuple(f"The control {name} was left out: {reason}" for name, reason in table.left_out.items())
+    reasons = [f"The control {name} was left out: {reason}" for name, reason in table.left_out.items()]
+    if not _prunes(candidate) and "random" not in table.left_out:
+        reasons.append("The control random does not apply: the candidate removes nothing.")
     verdict = replace(verdict, warnings=(*verdict.warnings, *reasons))
     return Compared(families=families, speedup=speedup, controls=controls, verdict=verdict)
 

@@ -1,12 +1,14 @@
 """What the records of a comparison let one claim: screening, seeds, controls, and what both arms share."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paretorch.comparisons import Compared, judge
 from paretorch.recipes import CompareTable
-from tests.evidence.families import family
+from tests.evidence.families import diverged, family
+from tests.test_cli import paretorch, refused
 
 TABLE: dict[str, Any] = {
     "candidate": "ALLR",
@@ -118,3 +120,19 @@ def test_qualities_and_axis_of_the_table_are_those_that_are_read() -> None:
     assert found.speedup.axis == "steps"
     assert found.speedup.average is not None
     assert found.speedup.average.mean == pytest.approx(1.6, rel=0.05)
+
+
+def test_a_control_that_does_not_apply_is_said_not_to() -> None:
+    found = judged([*fast(), *slow()], left_out={"smaller": "there is none"})
+    assert "The control random does not apply: the candidate removes nothing." in found.verdict.warnings
+
+
+def test_the_command_fails_after_its_report_if_runs_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = diverged([*fast(), *slow()], seed=4, above=8)
+    monkeypatch.setattr("paretorch.comparisons.compare", lambda *_arguments, **_options: judged(records))
+    out = tmp_path / "out"
+    out.mkdir()
+    result = paretorch("compare", "compare-digits", "--out", str(out), cwd=tmp_path)
+    refused(result, "2 of 50 runs diverged: ALLR-16-s4, FT-16-s4", code=1)
+    assert (out / "report.html").is_file()
+    assert judged(records).verdict.lines[0] in result.stdout

@@ -1,13 +1,11 @@
 """`paretorch compare`: a candidate against its baseline at several durations, and what may be claimed."""
 
-import logging
 from typing import Annotated
 
 import typer
 
 from paretorch.cli.options import Data, Out, Quiet, Resume, Verbose, command_line, output_folder, start_logging
-
-logger = logging.getLogger("paretorch")
+from paretorch.errors import RunError
 
 
 def compare(
@@ -32,8 +30,6 @@ def compare(
             typer.echo(line)
         return
     folder = output_folder(out, loaded.name, resume=resume)
-    if resume and not folder.exists():
-        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
     found = run_comparison(
         recipe,
         folder,
@@ -46,3 +42,6 @@ def compare(
     for sentence in (*found.verdict.lines, *found.verdict.refusals, *found.verdict.warnings):
         typer.echo(sentence)
     typer.echo(f"Report: {path}")
+    runs = [run for family in found.families.values() for run in family.runs]
+    if diverged := [run.run_id for run in runs if run.status == "diverged"]:
+        raise RunError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}; the others are complete")

@@ -16,9 +16,10 @@ from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.schedules.cyclic import CyclicCosine
 from paretorch.pipelines.arm import with_step_times
 from paretorch.pipelines.dense import DenseResult
-from paretorch.pipelines.family import Family, Rehearsal
+from paretorch.pipelines.family import Family
 from paretorch.pipelines.phases import Phase, train_phase
 from paretorch.pipelines.run_writer import RunWriter, Trained, logger
+from paretorch.pipelines.tuning import budget
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 
@@ -44,10 +45,6 @@ class ScreenedFamily(Family):
         schedule = self._schedule(Trainer(self.task, self.settings, seed=0))
         return f"{self.name}: one cyclic run, read at {len(self.durations)} durations", schedule.num_steps
 
-    def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
-        model = trainer.model()
-        return {"dense": Rehearsal(model, (), self._same(model))}
-
     def run(
         self,
         duration: float,
@@ -68,7 +65,9 @@ class ScreenedFamily(Family):
                 trained = self._cycles(Trainer(self.task, self.settings, seed=trainer.seed, directory=own), number)
             except NotFiniteError as error:
                 logger.warning("%s at %g epochs diverged: %s", self.name, duration, error)
-                return writer.diverged(directory, trainer.seed, [], identity, error=error)
+                granted = {"phase": "dense", "kind": "dense", "diverged": True, **budget(trainer, duration)}
+                entries = with_step_times([granted], step_s, trial="dense")
+                return writer.diverged(directory, trainer.seed, entries, identity, error=error)
         entries = with_step_times(trained.entries, step_s, trial="dense")
         return writer.finish(directory, trainer, replace(trained, entries=entries), identity, timed=False)
 

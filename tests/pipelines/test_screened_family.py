@@ -77,6 +77,10 @@ def test_a_screening_that_diverges_is_recorded_as_such(tmp_path: Path) -> None:
         whole.run_unit(unit, tmp_path)
     status = {(one.family, one.status) for one in whole.records(tmp_path)}
     assert status == {("fast", "diverged"), ("slow", "ok")}
+    failed = [one for one in whole.records(tmp_path) if one.status == "diverged" and one.seed == 0]
+    assert [charge(one, "epochs") for one in failed] == [1.0, 3.0, 7.0], (
+        "a run that fails is charged what it was granted"
+    )
 
 
 def test_durations_that_do_not_double_their_cycles_are_refused_with_those_that_do() -> None:
