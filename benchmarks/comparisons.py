@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from _harness import table, write_result
-from paretorch.comparisons import Compared, compare
 
+from paretorch.comparisons import Compared, compare
 from paretorch.evidence.statistics import Interval
 from paretorch.recipes import cookbook, load_recipe
 
@@ -29,7 +29,7 @@ def figure_of(interval: Interval | None, *, unit: str, factor: float = 1.0) -> d
     """An interval as a figure; a word where there is none."""
     if interval is None:
         return "not measured"
-    scaled = interval if unit == "x" else interval.scaled(factor)
+    scaled = interval.scaled(factor)
     return {"mean": scaled.mean, "low": scaled.low, "high": scaled.high, "n": scaled.n, "unit": unit}
 
 

@@ -32,7 +32,7 @@ def test_methods_lists_every_card_and_doctor_finds_what_is_required(tmp_path: Pa
     printed = diagnosis.stdout.replace("\n", "")
     for source in [*energy_meters().absent, *(meter.source for meter in energy_meters().meters)]:
         assert f"energy ({source})" in printed
-    assert "'paretorch'" not in printed, "the name of an extra in brackets was taken for markup"
+    assert "install 'paretorch'" not in printed, "the name of an extra in brackets was taken for markup"
 
 
 def test_all_lists_what_ships_and_then_every_published_method_with_its_source(tmp_path: Path) -> None:

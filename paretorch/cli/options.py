@@ -67,9 +67,14 @@ def command_line() -> str:
 
 
 def output_folder(out: Path | None, name: str, *, resume: bool) -> Path:
-    """As given, else the first free of runs/NAME, runs/NAME-2, ...; with `resume` the last one that exists."""
-    if out is not None:
-        return out
+    """As given, else the first free of runs/NAME, runs/NAME-2, ...; with `resume` the last one, or a warning."""
+    folder = _in_runs(name, resume=resume) if out is None else out
+    if resume and not folder.exists():
+        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
+    return folder
+
+
+def _in_runs(name: str, *, resume: bool) -> Path:
     candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     newest = None
     for folder in candidates:

@@ -1,6 +1,5 @@
 """`paretorch demo` and `paretorch run`: a recipe's sweep, then the front and a report."""
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +22,6 @@ from paretorch.errors import InputError, RunError
 if TYPE_CHECKING:
     from paretorch.pipelines.sweep import Sweep
     from paretorch.recipes import Recipe
-
-logger = logging.getLogger("paretorch")
 
 
 def demo(out: Out = None, resume: Resume = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -71,8 +68,6 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
     from paretorch.evidence.terminal import print_front
     from paretorch.evidence.verdict import verdict
 
-    if resume and not folder.exists():
-        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
     records = sweep.run(folder, resume=resume)
     path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -97,8 +92,6 @@ def _search(recipe: "Recipe", *, data: Path | None, out: Path | None, resume: bo
             typer.echo(line)
         return
     folder = output_folder(out, f"{recipe.name}-search", resume=resume)
-    if resume and not folder.exists():
-        logger.warning("there is nothing to resume in %s; starting from the beginning", folder)
     result = found.run(folder, resume=resume)
     for line in result.lines():
         typer.echo(line)

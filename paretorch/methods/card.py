@@ -209,12 +209,6 @@ class Card:
         """Every other id that the card names."""
         return (*self.before, *self.after, *self.conflicts, *self.composes_with)
 
-    @property
-    def inference_effect(self) -> tuple[str, ...]:
-        """What of "size", "latency" and "compute" changes for the trained model, for better or worse."""
-        changed = {*self.relieves, *self.worsens}
-        return tuple(word for word in ("size", "latency", "compute") if f"inference {word}" in changed)
-
     def effects(self, layers: Sequence[LayerShape], *, batch: int = 1, **settings: Any) -> Effects:
         """The cost model's prediction.
 

@@ -74,9 +74,10 @@ class Family(ABC):
     def plan(self) -> tuple[str, int]:
         """What one seed does, in words, and the optimizer steps it takes."""
 
-    @abstractmethod
     def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
-        """Kind of phase -> its training step."""
+        """Kind of phase -> its training step; of dense training alone, unless a family says otherwise."""
+        model = trainer.model()
+        return {"dense": Rehearsal(model, (), self._same(model))}
 
     @abstractmethod
     def run(

@@ -13,7 +13,7 @@ from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.methods.schedules.truncated import Truncated
 from paretorch.pipelines.arm import with_step_times
 from paretorch.pipelines.dense import DenseResult, train_dense
-from paretorch.pipelines.family import Family, Rehearsal, in_words
+from paretorch.pipelines.family import Family, in_words
 from paretorch.pipelines.run_writer import RunWriter, Trained, logger
 from paretorch.pipelines.tuning import budget, tuned
 from paretorch.training.run import RunDirectory
@@ -47,10 +47,6 @@ class TrainedFamily(Family):
         steps = sum(trainer.num_steps(self.added_epochs + duration) for duration in self.durations)
         words = in_words(f"{self.name}: trained from scratch", self.durations, self.rates)
         return words, steps * max(1, len(self.rates))
-
-    def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
-        model = trainer.model()
-        return {"dense": Rehearsal(model, (), self._same(model))}
 
     def run(
         self,

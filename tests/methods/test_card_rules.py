@@ -100,12 +100,6 @@ def test_a_reported_figure_is_finite_and_tagged():
         Reported(workload="w", environment="e", metric="m", value=math.nan, tag="R")
 
 
-def test_the_effect_on_inference_follows_from_what_is_relieved_and_worsened():
-    assert card().inference_effect == ()
-    changed = card(relieves=("inference compute", "compute"), worsens=("inference size",))
-    assert changed.inference_effect == ("size", "compute")
-
-
 def test_a_prediction_takes_defaults_and_refuses_what_it_does_not_know():
     seen = {}
 
