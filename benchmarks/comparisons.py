@@ -35,8 +35,8 @@ def figure_of(interval: Interval | None, *, unit: str, factor: float = 1.0) -> d
 
 def figures_of(found: Compared) -> dict[str, Any]:
     """All that the verdict says, as numbers."""
-    speedup, percent = found.speedup, found.speedup.baseline.metric.name == "accuracy"
-    unit, factor = ("percentage points", 100.0) if percent else (found.speedup.baseline.metric.name, 1.0)
+    speedup, metric = found.speedup, found.speedup.baseline.metric
+    unit, factor = "percentage points" if metric.is_fraction else metric.name, metric.factor
     figures: dict[str, Any] = {
         "claimed": "yes" if found.verdict.claimed else "no",
         "average ratio": figure_of(speedup.average, unit="x"),
