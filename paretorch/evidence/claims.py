@@ -6,8 +6,9 @@ Claimed is a difference, in either direction, whose interval of the average rati
 
 Refused, whatever the numbers say, is what could not be defended: fewer than 5 durations or a span under 8, which is a
 point estimate; fewer than 5 paired seeds (3 are enough where one run takes over five minutes, and are printed "low-n");
-more tuning trials for the candidate than for the baseline; points of a screening; a control that is missing; times that
-were not taken in turns; and arms that share no quality.
+more tuning trials for the candidate than for the baseline; points of a screening; a control that is missing or never
+ended well; times that were not taken in turns; steps of batches that differ in size; runs that are missing, or the same
+under several seeds; and arms that share no quality.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from paretorch.evidence.claim_words import beside, finding, name_of_ratio, noun_
 from paretorch.evidence.comparable import interleaved, machine_differences
 from paretorch.evidence.families import Family, charge, decay_warning
 from paretorch.evidence.quantities import RESOLUTION
+from paretorch.evidence.sampled import control_problems, control_warnings, fewest_trials, sample_problems
 from paretorch.evidence.speedup import Speedup
 from paretorch.evidence.statistics import LOW_N, Interval
 from paretorch.evidence.words import listing, percent, plain, plural
@@ -79,7 +81,10 @@ def claim(speedup: Speedup, *, mode: Mode, controls: Mapping[str, Speedup | None
         lines=(finding(speedup, reasons=reasons), why(speedup), beside(speedup, controls=outcomes)),
         claimed=not reasons,
         refusals=tuple(refusals),
-        warnings=tuple(_warnings(speedup, [role for role, (said, _) in outcomes.items() if said == "not beaten"])),
+        warnings=(
+            *_warnings(speedup, [role for role, (said, _) in outcomes.items() if said == "not beaten"]),
+            *control_warnings(controls),
+        ),
     )
 
 
@@ -115,10 +120,10 @@ def _refusals(speedup: Speedup, mode: Mode, controls: Mapping[str, Speedup | Non
         )
     if problem := _too_few_seeds(speedup):
         found.append(problem)
-    if candidate.trials > baseline.trials:
+    if candidate.trials > (given := fewest_trials(baseline)):
         found.append(
             f"The candidate was tuned with {plural(candidate.trials, 'trial')} and the baseline with "
-            f"{baseline.trials}, so part of the difference may be tuning; give the baseline {candidate.trials} as well."
+            f"{given}, so part of the difference may be tuning; give the baseline {candidate.trials} as well."
         )
     if missing := [role.removeprefix("control:") for role in CONTROLS if role not in controls]:
         found.append(
@@ -126,6 +131,7 @@ def _refusals(speedup: Speedup, mode: Mode, controls: Mapping[str, Speedup | Non
             f"{'is' if len(missing) == 1 else 'are'} missing; run the same durations of a smaller model and of the "
             "random version of the method, or say that a control was left out."
         )
+    found += [*control_problems(controls), *sample_problems(speedup)]
     if speedup.axis == "seconds" and not (interleaved(candidate) and interleaved(baseline)):
         found.append(
             "The steps of the two arms were not timed in turns, and a machine drifts between timings by tens of per "
@@ -165,9 +171,11 @@ def _longest_run(speedup: Speedup) -> float | None:
 
 
 def _outcome(control: Speedup | None) -> str:
-    """Whether the candidate is better than a control: "beaten", "not beaten" or "left out"."""
+    """Whether the candidate is better than a control: "beaten", "not beaten", "unknown" or "left out"."""
     if control is None:
         return "left out"
+    if control_problems({"": control}):
+        return "unknown"
     if control.average is not None:
         return "beaten" if control.average.low is not None and control.average.low > 1 else "not beaten"
     return "beaten" if _always_above(control) else "not beaten"

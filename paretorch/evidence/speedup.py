@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from paretorch.errors import InputError
 from paretorch.evidence.comparable import check_comparable
 from paretorch.evidence.curves import TradeoffCurve, average_ratio, common_range, cost_ratio, quality_gain
 from paretorch.evidence.families import Axis, Family, Scope
@@ -132,13 +133,15 @@ def compare_families(
         candidate, baseline: of one task; on the axes seconds and energy_j also of one machine and torch.
         axis: what the cost is counted in.
         scope: "total", or "after_dense" to leave out the dense training that both share.
-        qualities: where S(q*) is read; None: at a quarter, half and three quarters of the range.
+        qualities: where S(q*) is read, one at least; None: at a quarter, half and three quarters of the range.
         confidence: of all intervals.
 
     Raises:
         NotComparableError: another task, metric, machine or torch, another way of timing, or no shared seed.
-        InputError: as `Family.curve`.
+        InputError: no or not finite qualities, or as `Family.curve`.
     """
+    if qualities is not None and not (qualities and all(map(math.isfinite, qualities))):
+        raise InputError(f"qualities are one or more finite numbers, or None; got {qualities!r}")
     seeds = check_comparable([candidate, baseline], axis=axis)
     ours = {seed: candidate.curve(seed, axis=axis, scope=scope) for seed in seeds}
     theirs = {seed: baseline.curve(seed, axis=axis, scope=scope) for seed in seeds}
