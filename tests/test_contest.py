@@ -331,3 +331,20 @@ def test_names_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
     comparison.check()
     ids = [unit.id for unit in comparison.units()]
     assert ids[:2] == ["größer-länger-1ep-s0", "короче-1ep-s0"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("durations = [1, 2]", "durations = [1, 2]\nqualities = [0.8, nan]", ["compare.qualities.1", "finite number"]),
+        ("{ hidden = [4] }", "{ hidden = [-4] }", ["widths of layers are at least 1, got [64, -4, 10]"]),
+        ('"early"', f'"{"e" * 300}"', ["a name of 307 bytes", "200 are the most"]),
+    ],
+)
+def test_what_would_stop_a_comparison_after_work_has_begun_is_refused_before(
+    tmp_path: Path, old: str, new: str, words: list[str]
+) -> None:
+    (tmp_path / "c.toml").write_text(TRAINED.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_recipe(str(tmp_path / "c.toml")).comparison(data=None, command="test").check()
+    assert all(word in str(caught.value) for word in words), caught.value

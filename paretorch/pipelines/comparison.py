@@ -26,6 +26,7 @@ from paretorch.training.trainer import Trainer
 from paretorch.training.worker import GRACE_S
 
 TIMING = "timing.json"
+LONGEST_NAME = 200  # bytes; file systems take 255, and what is written beside a folder adds to its name
 DENSE_WAIT_S = 600.0  # two runs of one seed may read the dense model at the same time
 ORPHAN_WAIT_S = GRACE_S + 10.0  # a worker whose parent was killed may still be saving the run that is to go on
 
@@ -68,7 +69,8 @@ class Comparison:
         """Refuse, before anything is trained or written, what a unit could not do.
 
         Raises:
-            InputError: naming the family; or for a repeated seed, or two families whose folders would be the same.
+            InputError: naming the family; or for a repeated seed, two families whose folders would be the same, or a
+                name that is too long for a folder.
         """
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds = {list(self.seeds)} holds a seed twice, and a repeated seed is no new sample")
@@ -77,6 +79,11 @@ class Comparison:
             raise InputError(
                 f"two families or durations would share the folder {twice[0]!r}; give the arms names that differ in "
                 "letters or digits"
+            )
+        if long := [unit for unit in units if len(unit.encode()) > LONGEST_NAME]:
+            raise InputError(
+                f"the folder {long[0][:40]!r}... would have a name of {len(long[0].encode())} bytes; give the arm a "
+                f"shorter `name`: {LONGEST_NAME} are the most"
             )
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
         steps = trainer.num_steps(self.dense_epochs)
@@ -87,6 +94,7 @@ class Comparison:
         dense = DenseSchedule.of(self.dense_schedule(max(1, steps)))
         for family in self.families:
             family.check(dense)
+            Trainer(family.task, family.settings, seed=self.seeds[0]).model()  # a control may have a model of its own
 
     def plan(self) -> list[str]:
         """What would be run, in words, without training anything."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paretorch.evidence.families import Axis
-from paretorch.recipes.strict import Positive, Strict
+from paretorch.recipes.strict import Finite, Positive, Strict
 from paretorch.recipes.train_table import CurveTable
 
 
@@ -17,7 +17,7 @@ class CompareTable(Strict):
     durations: Annotated[list[Positive], Field(min_length=1)]
     axis: Axis = "seconds"
     mode: Literal["claim", "screening"] = "claim"
-    qualities: list[float] = Field(default=[])
+    qualities: list[Finite] = Field(default=[])
     smaller: dict[str, Any] | None = None
     left_out: dict[Literal["smaller", "random"], Annotated[str, Field(min_length=1)]] = Field(default={})
 

@@ -12,6 +12,7 @@ Table = TypeVar("Table", bound=BaseModel)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -5,13 +5,20 @@ from itertools import pairwise
 
 from torch import nn
 
+from paretorch.errors import InputError
+
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers with ReLU between them, on inputs flattened to (batch, sizes[0]).
 
     Args:
         sizes: input, hidden and output widths, at least two.
+
+    Raises:
+        InputError: a width below 1.
     """
+    if min(sizes) < 1:
+        raise InputError(f"widths of layers are at least 1, got {list(sizes)}")
     layers: list[nn.Module] = [nn.Flatten()]
     for position, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()] if position < len(sizes) - 2 else [nn.Linear(inputs, outputs)]
