@@ -129,7 +129,7 @@ class Diagnosis:
             *(self._sentence(stage) for stage in self.stages),
             self._verdict(),
             f"Methods whose cards relieve {self.dominant}: {', '.join(built) or 'none that ships'}; published and not "
-            f"built here: {len(published)} (`paretorch methods --all --relieves {self.dominant!r}` names them).",
+            f"built here: {len(published)} (`paretorch methods --relieves {self.dominant!r}` names them).",
         ]
 
     def _sentence(self, stage: Stage) -> str:

@@ -9,6 +9,8 @@ import torch
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.training import ablated as ablated_module
 from paretorch.training import stopwatch
 from paretorch.training.ablated import ablated
@@ -156,6 +158,15 @@ def test_methods_act_in_every_kind_of_step() -> None:
     turns = 4 * (3 + 1)  # whole, two without a stage, one without all of them; and the round that warms up
     assert hooks.count("start") == hooks.count("finish") == turns
     assert hooks.count("before_update") == hooks.count("penalty") == hooks.count("weigh") == 2 * turns
+
+
+def test_masks_act_on_copies_and_the_model_stays_dense() -> None:
+    trainer = Trainer(normed_task(), plain(16, accumulate=2))
+    model = trainer.model()
+    masks = magnitude_masks(model, sparsity=0.5)
+    found = bottleneck(trainer, model, methods=[MaskEnforcement(masks)], steps=2, rounds=2)
+    assert len(found.whole) == 2
+    assert all(weight.count_nonzero() == weight.numel() for weight in model.parameters() if weight.dim() == 2)
 
 
 def test_every_second_round_goes_in_reverse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_methods_are_those_whose_cards_relieve_what_binds() -> None:
     assert all(cards[name].implemented for name in built)
     assert published
     assert not any(cards[name].implemented for name in published)
-    assert f"{len(published)} (`paretorch methods --all --relieves 'optimizer step'`" in found.lines()[-1]
+    assert f"{len(published)} (`paretorch methods --relieves 'optimizer step'`" in found.lines()[-1]
 
 
 def test_an_unknown_stage_or_factor_is_refused() -> None:
