@@ -212,7 +212,7 @@ def _collect(processes: LocalProcesses, jobs: Sequence[Job]) -> None:
 
 
 def _share_dense(first: Family, second: Family) -> bool:
-    return _prunes(first) and _prunes(second)
+    return first.shares_dense and second.shares_dense
 
 
 def _prunes(family: Family) -> bool:

@@ -80,8 +80,8 @@ class Family:
     @property
     def shares_dense(self) -> bool:
         """Whether its runs go on from a dense model, so that they have a cost after the dense training."""
-        phases = [phase for run in self.runs for phase in run.phases if phase.get("kind") != "trial"]
-        return any(phase.get("phase") != "dense" for phase in phases)
+        named = [{phase.get("phase") for phase in run.phases if phase.get("kind") != "trial"} for run in self.runs]
+        return any("dense" in phases and len(phases) > 1 for phases in named)
 
     @property
     def batch(self) -> int | None:

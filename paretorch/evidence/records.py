@@ -101,9 +101,10 @@ class RunRecord:
         bytes_step: bytes of all operands of one training step, an upper bound of the traffic.
         saved_bytes: activations that one training step saves for its backward pass.
         energy: what a meter read, with its source and scope.
-        overhead: "evaluation_s", "checkpoint_s" and "compile_s", which are not in the training seconds.
+        overhead: "evaluation_s" and "checkpoint_s", which are not in the training seconds.
         tuning: "trials", "space", and the "values" and "costs" of all trials; {} when nothing was tuned.
-        hits: per target: "target", "step", and "t_lo" and "t_hi", between which it was reached; None if it was not.
+        hits: per target: "name", "target", "step", and "t_lo" and "t_hi", training seconds between which the validation
+            metric reached it; "step" and "t_hi" are None if it did not.
         code_rev: version of this package, and the commit where it is known.
         side_effects: what compression broke, against the dense model of the same seed.
 

@@ -10,7 +10,7 @@ from paretorch.methods.schedules import DenseSchedule
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.run_writer import Identity, RunWriter, Trained, logger
-from paretorch.pipelines.tuning import Tuned, tuned
+from paretorch.pipelines.tuning import Tuned, budget, tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 
@@ -72,7 +72,10 @@ class Arm:
             best = compress(self.imp, self.rates, trainer, dense)
         except NotFiniteError as error:
             logger.warning("%s diverged: %s", self.label, error)
-            return writer.diverged(directory, trainer.seed, [dense.entry], identity, error=error)
+            granted = {} if self.imp.epochs is None else budget(trainer, self.imp.epochs)
+            failed = {"phase": "retrain", "kind": "retrain", "diverged": True, **granted}
+            charged = with_step_times([dense.entry, failed], step_s or {}, trial="retrain")
+            return writer.diverged(directory, trainer.seed, charged, identity, error=error)
         entries = [dense.entry, *best.trials, *best.trained.entries]
         trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
         if not inspected:

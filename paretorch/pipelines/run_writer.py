@@ -21,6 +21,7 @@ from paretorch.measurement.environment import environment
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.counted_step import counted_step
 from paretorch.pipelines.pricing import compare_latency, price
+from paretorch.pipelines.target_hits import target_hits
 from paretorch.training.data import Head
 from paretorch.training.run import RunDirectory
 from paretorch.training.side_effects import side_effects
@@ -162,6 +163,7 @@ class RunWriter:
         **outcome: Any,
     ) -> RunRecord:
         env: dict[str, Any] = environment()
+        curves = _joined_curves(entries)
         record = RunRecord(
             run_id=directory.path.name,
             arm=identity.label,
@@ -170,7 +172,8 @@ class RunWriter:
             workload=self.task.name,
             metric=self.task.metric,
             higher_is_better=self.task.higher_is_better,
-            curves=_joined_curves(entries),
+            curves=curves,
+            hits=target_hits(curves, self._references, higher_is_better=self.task.higher_is_better),
             phases=[{key: value for key, value in entry.items() if key != "curve"} for entry in entries],
             env=env,
             command=self.command,

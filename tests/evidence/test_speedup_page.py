@@ -232,14 +232,14 @@ def test_lower_is_better_metrics_are_written_in_their_own_unit(tmp_path):
 
 def test_targets_that_single_runs_met_on_the_way_are_listed_with_those_they_missed(tmp_path):
     hits = [
-        {"target": 0.9, "step": 1500, "t_lo": 1.25, "t_hi": 1.5},
-        {"target": 0.97, "step": None, "t_lo": 9.25, "t_hi": None},
+        {"name": "linear", "target": 0.9, "step": 1500, "t_lo": 1.25, "t_hi": 1.5},
+        {"name": "best", "target": 0.97, "step": None, "t_lo": 9.25, "t_hi": None},
     ]
     page = Page(write(tmp_path, [*BASE, replace(FAST[0], hits=hits), *FAST[1:]]))
     space = "\N{NARROW NO-BREAK SPACE}"
     assert page.tables["table-hits"][1:] == [
-        ["ALLR-1-s0", "90.0 %", "yes", f"1{space}500", "1.25 to 1.5"],
-        ["ALLR-1-s0", "97.0 %", "no", "–", "after 9.25"],
+        ["ALLR-1-s0", "linear", "90.0 %", "yes", f"1{space}500", "1.25 to 1.5"],
+        ["ALLR-1-s0", "best", "97.0 %", "no", "–", "after 9.25"],
     ]
 
 

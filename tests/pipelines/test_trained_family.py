@@ -109,7 +109,7 @@ def test_a_run_that_diverges_gets_a_record_and_the_others_go_on_and_the_verdict_
     assert wild.quality is None
     assert wild.notes[0].startswith("diverged: loss = ")
     assert charge(wild, "steps") == 11  # what it was granted
-    assert charge(found["wild-when-pruned-1ep-s0"], "steps") == 11  # of the dense model
+    assert charge(found["wild-when-pruned-1ep-s0"], "steps") == 11 + 11  # of the dense model, and what it was granted
     assert recipe.compare is not None
     verdict = judge(found.values(), recipe.compare).verdict
     assert not verdict.claimed

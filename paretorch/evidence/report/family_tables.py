@@ -87,7 +87,7 @@ def run_table(speedup: Speedup, families: Sequence[Family]) -> Table:
             run.status.replace("_", " "),
             _number(known_charge(run, speedup.axis, scope=speedup.scope) if speedup.places(family) else None),
             *[UNKNOWN if value is None else metric.number(value) for value in (run.validation, run.quality)],
-            *[_number(run.overhead.get(name)) for name in ("evaluation_s", "checkpoint_s", "compile_s")],
+            *[_number(run.overhead.get(name)) for name in ("evaluation_s", "checkpoint_s")],
             _number(run.energy.get("joules")),
             run.recipe_hash[:12] or UNKNOWN,
             run.code_rev or UNKNOWN,
@@ -98,7 +98,7 @@ def run_table(speedup: Speedup, families: Sequence[Family]) -> Table:
     table = Table(
         key="runs",
         title="Every run",
-        caption="The cost is what the figures use. Evaluation, checkpoints and compilation are not in it.",
+        caption="The cost is what the figures use. Evaluation and checkpoints are not in it.",
         head=[
             *[
                 "run",
@@ -109,7 +109,7 @@ def run_table(speedup: Speedup, families: Sequence[Family]) -> Table:
                 cost_label(speedup.axis, speedup.scope),
             ],
             *[f"{kind} {metric.axis}" for kind in ("validation", "test")],
-            *["evaluation, s", "checkpoints, s", "compilation, s", "energy, J (measured)", "recipe hash", "code"],
+            *["evaluation, s", "checkpoints, s", "energy, J (measured)", "recipe hash", "code"],
         ],
         rows=rows,
     )
@@ -122,6 +122,7 @@ def hit_table(families: Sequence[Family]) -> Table | None:
     rows = [
         [
             run.run_id,
+            hit.get("name", UNKNOWN),
             metric.value(hit["target"]),
             "no" if hit.get("t_hi") is None else "yes",
             _number(hit.get("step")),
@@ -138,7 +139,7 @@ def hit_table(families: Sequence[Family]) -> Table | None:
         title="Targets reached on the way",
         caption="Within one run, before its learning rate came down; the time lies between two evaluations. A run that "
         "never reached the target is censored: later than its last evaluation. Claims use whole families instead.",
-        head=["run", f"target {metric.name}", "reached", "step", "seconds of training"],
+        head=["run", "target", f"{metric.name} to reach", "reached", "step", "seconds of training"],
         rows=rows,
     )
 
