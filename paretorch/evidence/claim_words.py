@@ -78,7 +78,7 @@ def beside(speedup: Speedup, *, controls: Mapping[str, tuple[str, Speedup | None
 
     Args:
         speedup: the comparison.
-        controls: role -> ("beaten", "not beaten" or "left out", its comparison).
+        controls: role -> ("beaten", "not beaten", "unknown" or "left out", its comparison).
     """
     sentences = [_gains(speedup)]
     if controls:
