@@ -5,7 +5,7 @@ What a stage costs is best told by taking it away. The stages, each of which can
     "fetch"    reading examples and collating them: the first batch of each size is given again and again
     "prepare"  the task's `prepare` (scaling, augmentation): its first result of each size is given again
     "copy"     the copy of a batch to the device: the first batch of each size stays there
-    "update"   the main optimizer's `step`; clipping, methods and the clearing of gradients stay
+    "update"   the optimizer's `step`; clipping, methods and the clearing of gradients stay
 
 They are removed from copies of the task and of the settings; the trainer that was given does not change.
 """

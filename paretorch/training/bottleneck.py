@@ -41,7 +41,8 @@ def bottleneck(
         trainer: of one process.
         model: what is trained, left as it is; None takes a fresh one.
         methods: that act in every step, besides those of the task; started anew on a copy of the model in every turn.
-        steps: training steps of each kind in each round.
+        steps: training steps of each kind in each round; the first of a turn makes the optimizer's state as well, so
+            that very few of them overstate the update.
         rounds: at least 1; an interval of 95 % needs 6, and with 9 it ignores one disturbed round.
 
     Raises:

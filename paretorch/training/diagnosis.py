@@ -145,7 +145,7 @@ class Diagnosis:
     def _verdict(self) -> str:
         if self.dominant != "compute":
             return (
-                f"What binds first is {self.dominant}: no relief of it makes a step more than "
+                f"What binds first: {self.dominant}. No relief of it makes a step more than "
                 f"{self.stage(self.dominant).bound:.2f} times as fast. Diagnose again after relieving it, because the "
                 "bottleneck migrates."
             )

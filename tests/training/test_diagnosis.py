@@ -94,7 +94,7 @@ def test_the_sentences_carry_the_numbers() -> None:
         "data loading: 50% of the step; without it a step is 2.00 times as fast (97% interval 2.00 to 2.00).",
         "optimizer step: 25% of the step; without it a step is 1.33 times as fast (97% interval 1.33 to 1.33).",
         "compute: 25% of the step, of which forward pass and loss take 30%; no ablation removes it.",
-        "What binds first is data loading: no relief of it makes a step more than 2.00 times as fast. Diagnose again "
+        "What binds first: data loading. No relief of it makes a step more than 2.00 times as fast. Diagnose again "
         "after relieving it, because the bottleneck migrates.",
     ]
     assert made([1.0], {"data loading": [1.0]}).lines()[-2].startswith("Compute binds")
