@@ -7,6 +7,7 @@ are steps times these: how many runs share the machine afterwards changes nothin
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -144,13 +145,18 @@ def load_comparison(out: Path) -> Compared | None:
         InputError: if its runs have not all finished, or its recipe cannot be read any more.
     """
     kept = out / "recipe.toml"
-    if not kept.is_file() or (table := load_recipe(str(kept)).compare) is None:
+    if not kept.is_file() or not (out / "runs").is_dir():
+        return None
+    recipe = load_recipe(str(kept))
+    if (table := recipe.compare) is None:
         return None
     records = [load_record(path) for path in sorted((out / "runs").glob(f"*/{FILE_NAME}"))]
-    missing = {table.candidate, table.baseline} - {record.family for record in records}
-    if missing:
+    expected = len(recipe.seeds) * len(table.durations)
+    finished = dict.fromkeys((table.candidate, table.baseline), 0)
+    finished |= Counter(record.family for record in records)
+    if lacking := [f"{expected - count} of {name!r}" for name, count in finished.items() if count < expected]:
         raise InputError(
-            f"{out} holds no finished run of {' and '.join(map(repr, sorted(missing)))}; finish the comparison with "
+            f"{out} lacks runs: {', '.join(lacking)}, of {expected} each; finish the comparison with "
             f"`paretorch compare RECIPE --out {out} --resume`"
         )
     return judge(records, table)

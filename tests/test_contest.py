@@ -348,3 +348,21 @@ def test_what_would_stop_a_comparison_after_work_has_begun_is_refused_before(
     with pytest.raises(InputError) as caught:
         load_recipe(str(tmp_path / "c.toml")).comparison(data=None, command="test").check()
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("hidden = [4]", "hidden = [8]", r"model of 610 parameters, and that of the task has 610"),
+        ("durations = [1, 2]", "durations = [1, 2]\nqualities = [92.0]", "for 92 % write 0.92"),
+        ('name = "early"', 'name = "ear\\nly"', "holds a character that cannot be printed"),
+    ],
+)
+def test_what_could_only_be_judged_wrongly_is_refused_before_any_work(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = TRAINED.replace(old, new, 1)
+    if "ear" in new:
+        text = text.replace('baseline = "early"', 'baseline = "ear\\nly"')
+    with pytest.raises(InputError, match=message):
+        made(tmp_path, text).check()

@@ -60,8 +60,23 @@ def test_the_page_is_that_of_the_comparison_with_the_axis_and_the_reasons_of_its
 
 def test_a_comparison_without_runs_of_an_arm_is_refused_with_what_to_do(tmp_path: Path) -> None:
     out = folder(tmp_path / "out", BASE)
-    with pytest.raises(InputError, match=r"holds no finished run of 'ALLR'; finish the comparison with .* --resume"):
+    with pytest.raises(InputError, match=r"lacks runs: 25 of 'ALLR', of 25 each; finish .* --resume"):
         load_comparison(out)
+
+
+def test_a_comparison_that_lost_a_seed_of_one_arm_is_not_judged_as_if_it_were_whole(tmp_path: Path) -> None:
+    out = folder(tmp_path / "out", [*BASE, *[run for run in FAST if run.seed != 3]])
+    with pytest.raises(InputError, match=r"lacks runs: 5 of 'ALLR', of 25 each"):
+        load_comparison(out)
+
+
+def test_one_run_of_a_comparison_can_be_reported_by_itself(tmp_path: Path) -> None:
+    out = folder(tmp_path / "out", [*BASE, *FAST])
+    run = next((out / "runs").iterdir())
+    (run / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    assert load_comparison(run) is None
+    result = paretorch("report", str(run), "-o", "run.html", cwd=tmp_path)
+    assert result.exit_code == 0, result.output
 
 
 def test_a_comparison_beside_another_folder_is_refused(tmp_path: Path) -> None:

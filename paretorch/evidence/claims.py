@@ -202,6 +202,9 @@ def _warnings(speedup: Speedup, unbeaten: Sequence[str]) -> list[str]:
             f"This is a single run of each arm; seed noise alone makes ratios up to {SINGLE_RUN:g} common, so this one "
             "is no evidence."
         )
+    if speedup.axis == "flops" and (uncounted := _uncounted(arms)):
+        named = listing(uncounted)
+        found.append(f"Operations without a formula are not in these counts: {named}; compare seconds too.")
     if unbeaten:
         names = [role.removeprefix("control:") for role in unbeaten]
         found.append(
@@ -246,3 +249,8 @@ def _alone(family: Family, paired: Sequence[int]) -> list[str]:
     if not alone:
         return []
     return [f"{family.label} alone has seeds {listing(alone)}; they are left out, since runs are compared in pairs."]
+
+
+def _uncounted(arms: Sequence[Family]) -> list[str]:
+    """Operations of a training step that a run could not count, each once."""
+    return sorted({str(name) for arm in arms for run in arm.runs for name in run.flops_step.get("uncounted", [])})

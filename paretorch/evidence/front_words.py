@@ -13,9 +13,9 @@ import numpy as np
 from paretorch.errors import NotComparableError
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.hypervolume import hypervolume_difference
-from paretorch.evidence.names import series_name
+from paretorch.evidence.names import level, series_name
 from paretorch.evidence.quantities import cost_field
-from paretorch.evidence.words import plain, plural, seeds
+from paretorch.evidence.words import minus, plain, plural, seeds
 
 POINTS = 3  # a front of fewer settings is a comparison of points
 
@@ -43,6 +43,8 @@ def front_sentences(arms: Sequence[Arm], baseline: Arm | None) -> list[str]:
 def _compare(
     mine: Sequence[Arm], theirs: Sequence[Arm], name: str, other: str, limit: float, arms: Sequence[Arm]
 ) -> str | None:
+    if sorted(map(level, mine)) != sorted(map(level, theirs)):  # more settings cover more by themselves
+        return None
     points, base = _points(mine), _points(theirs)
     shared = sorted(points.keys() & base.keys())
     if len(shared) < 2:
@@ -63,7 +65,7 @@ def _compare(
     assert interval.low is not None
     assert interval.high is not None
     more = "more" if interval.mean > 0 else "less"
-    ends = f"{plain(interval.low, digits=2)} to {plain(interval.high, digits=2)}"
+    ends = f"{minus(plain(interval.low, digits=2))} to {minus(plain(interval.high, digits=2))}"
     claimed = "" if not interval.contains(0.0) else ", which contains 0: no difference can be claimed"
     low_n = ", low-n" if interval.low_n else ""
     return (
@@ -75,14 +77,14 @@ def _compare(
 
 
 def _points(front: Sequence[Arm]) -> dict[int, list[tuple[float, float]]]:
-    """Seed -> (non-zero parameters, test quality) of every arm of a front that the seed finished."""
-    found: dict[int, list[tuple[float, float]]] = {}
+    """Seed -> (non-zero parameters, test quality) of its runs that ended well; one of which none did covers nothing."""
+    found: dict[int, list[tuple[float, float]]] = {run.seed: [] for arm in front for run in arm.runs}
     for arm in front:
         for run in arm.finished:
             nonzeros = cost_field(run, "nonzeros")
             if nonzeros and run.quality is not None:
-                found.setdefault(run.seed, []).append((nonzeros, run.quality))
-    return {seed: points for seed, points in found.items() if len(points) == len(front)}
+                found[run.seed].append((nonzeros, run.quality))
+    return found
 
 
 def _worst(arms: Sequence[Arm]) -> float:

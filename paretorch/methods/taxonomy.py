@@ -91,5 +91,5 @@ def unknown(kind: str, given: str, known: Sequence[str]) -> str:
     """What to say to a word that is not among the known ones: the nearest, then all if there are few."""
     near = get_close_matches(given, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    listed = f" There are: {', '.join(map(repr, known))}." if len(known) <= 30 else ""
+    listed = f"{'' if near else ';'} there are: {', '.join(map(repr, known))}" if len(known) <= 30 else ""
     return f"unknown {kind} {given!r}{hint}{listed}"

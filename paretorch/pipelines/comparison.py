@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from torch import nn
+
 from paretorch.artefacts.files import write_json
 from paretorch.errors import ArtefactError, InputError
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record
@@ -94,7 +96,14 @@ class Comparison:
         dense = DenseSchedule.of(self.dense_schedule(max(1, steps)))
         for family in self.families:
             family.check(dense)
-            Trainer(family.task, family.settings, seed=self.seeds[0]).model()  # a control may have a model of its own
+            model = Trainer(
+                family.task, family.settings, seed=self.seeds[0]
+            ).model()  # a control may have one of its own
+            if family.role == "control:smaller" and not _size(model) < _size(trainer.model()):
+                raise InputError(
+                    f"[compare] smaller gives a model of {_size(model):,} parameters, and that of the task has "
+                    f"{_size(trainer.model()):,}; a smaller model is the control, so give it smaller task options"
+                )
 
     def plan(self) -> list[str]:
         """What would be run, in words, without training anything."""
@@ -201,3 +210,7 @@ class Comparison:
         with self._writer.directory(out, f"dense-s{seed}", wait_s=DENSE_WAIT_S) as directory:
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory)
             return self.dense(trainer, self.dense_schedule(trainer.num_steps(self.dense_epochs)))
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr
 
 from paretorch.errors import InputError
+from paretorch.evidence.words import Metric
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.comparison import Comparison
 from paretorch.pipelines.dense import DenseSource, PublishedDense, TrainedDense
@@ -83,6 +84,12 @@ class Recipe(Strict):
             )
         contest = self._contest(data=data)
         families, task = contest.families(), contest.task_of({})
+        metric = Metric(task.metric, higher_is_better=task.higher_is_better)
+        if metric.is_fraction and (bad := [quality for quality in self.compare.qualities if not 0 <= quality <= 1]):
+            raise InputError(
+                f"[compare] qualities = {self.compare.qualities}: {metric.name} is a fraction in [0, 1], and "
+                f"{bad[0]:g} is none; for 92 % write 0.92"
+            )
         return Comparison(
             name=self.name,
             task=task,

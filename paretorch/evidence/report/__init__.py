@@ -47,7 +47,7 @@ def write_report(
     given = records if isinstance(records, Mapping) else {"these runs": records}
     sources = {folder: list(found) for folder, found in given.items()}
     every = [record for found in sources.values() for record in found]
-    if families := sorted({record.family for record in every if record.family}):
+    if len(every) > 1 and (families := sorted({record.family for record in every if record.family})):
         raise InputError(
             f"these are runs of a comparison (families {', '.join(families)}), which is judged as a whole; give its "
             "output folder, and nothing else"
