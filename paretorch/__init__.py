@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from paretorch.pipelines.imp import IMP as IMP
     from paretorch.pipelines.imp import Retraining as Retraining
     from paretorch.pipelines.pruning_step import Selection as Selection
+    from paretorch.training.bottleneck import bottleneck as bottleneck
     from paretorch.training.picture import Picture as Picture
     from paretorch.training.published import load_published as load_published
     from paretorch.training.settings import OptimizerSpec as OptimizerSpec
@@ -81,6 +82,7 @@ _PUBLIC = {
     "TrainSettings": "paretorch.training.settings",
     "Trainer": "paretorch.training.trainer",
     "as_scheduler": "paretorch.methods.schedules",
+    "bottleneck": "paretorch.training.bottleneck",
     "claim": "paretorch.evidence.claims",
     "compare": "paretorch.comparisons",
     "compare_families": "paretorch.evidence.speedup",
