@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from paretorch.artefacts.files import PARTIAL_SUFFIX, partial_path, sync
+from paretorch.artefacts.files import partial_path, sync
 from paretorch.errors import RunError
 
 RETIRED_SUFFIX = ".retired"
@@ -57,8 +57,9 @@ def retired(path: str | os.PathLike[str]) -> list[Path]:
 
 def _discard_retired(target: Path) -> None:
     for superseded in retired(target):
-        # Renamed first: a kill in the middle of removing it must not leave half a folder under this suffix.
-        shutil.rmtree(superseded.rename(superseded.with_suffix(PARTIAL_SUFFIX)), ignore_errors=True)
+        # Renamed first: a kill in the middle of removing it must not leave half a folder under this suffix. To a name
+        # of its own: a kill may have left a partial folder under the same eight letters.
+        shutil.rmtree(superseded.rename(partial_path(target)), ignore_errors=True)
 
 
 def _swap(partial: Path, target: Path) -> None:

@@ -84,7 +84,7 @@ class LocalProcesses:
     """Runs jobs in local processes; use it as a context manager, in which `submit` and `collect` are called.
 
     Leaving the context, by an exception too, asks workers that are at work to stop, waits until they have saved their
-    state, and ends all of them. Within it SIGTERM raises KeyboardInterrupt, as SIGINT does. If this process is killed,
+    state, and ends all of them. Within it SIGINT and SIGTERM raise KeyboardInterrupt. If this process is killed,
     its workers save their state and end by themselves.
 
     Args:
@@ -111,13 +111,14 @@ class LocalProcesses:
         self._waiting: deque[_Attempts] = deque()
         self._workers: list[_Worker] = []
         self._events: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
-        self._handler: Any = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self._open = False
 
     def __enter__(self) -> Self:
         self._open = True
         if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGTERM, _interrupt)
+            # SIGINT too: a program that was started in the background may have inherited that it is ignored
+            self._handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(
@@ -127,8 +128,8 @@ class LocalProcesses:
         try:
             self._stop()
         finally:
-            if threading.current_thread() is threading.main_thread():  # None stands for one not installed from Python
-                signal.signal(signal.SIGTERM, signal.SIG_DFL if self._handler is None else self._handler)
+            for number, handler in self._handlers.items():  # None stands for one that was not installed from Python
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def submit(self, job: Job) -> None:
         """Start the job, or queue it until a worker is free.

@@ -140,3 +140,14 @@ def test_kill_9_leaves_a_whole_folder_under_its_name_or_the_old_one_beside_it(tm
     fill(target, "new")
     assert content(target) == {"new"}
     assert retired(target) == []
+
+
+def test_a_retired_folder_beside_a_partial_one_of_the_same_letters_is_removed(tmp_path: Path) -> None:
+    """What two kills leave: the first between the renames, the second while what it left was removed."""
+    target = tmp_path / "model"
+    fill(target, "old")
+    fill(tmp_path / ".model.0123abcd.retired", "older")
+    fill(tmp_path / ".model.0123abcd.partial", "half")
+    fill(target, "new")
+    assert content(target) == {"new"}
+    assert retired(target) == []

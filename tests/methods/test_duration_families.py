@@ -23,6 +23,7 @@ from paretorch.methods.schedules import (
     retraining_schedule,
 )
 from paretorch.methods.schedules.cyclic import CyclicCosine
+from paretorch.methods.schedules.truncated import Truncated
 
 STEPS = 120  # divisible by all fractions below
 DENSE_STEPS = 600
@@ -43,13 +44,15 @@ def schedule_of(name, scale, *, shape="linear"):
         "Cosine": lambda: Cosine(**ramp, floor=0.01),
         "MultiStep": lambda: MultiStep(**ramp, milestones=(0.3, 1 / 3, 0.75), factor=0.5),
         "CyclicCosine": lambda: CyclicCosine(**ramp, floor=0.01, first_cycle=scale * 12),
+        "Truncated": lambda: Truncated(num_steps=n, whole=Linear(**ramp | {"num_steps": 2 * n})),
     }
     if name in kinds:
         return kinds[name]()
     return retraining_schedule(name, num_steps=n, dense=dense(scale), norm_drop=0.3)
 
 
-NAMES = ("Constant", "Linear", "Cosine", "MultiStep", "CyclicCosine", "FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+NAMES = ("Constant", "Linear", "Cosine", "MultiStep", "CyclicCosine", "Truncated")
+NAMES += ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 
 
 def test_every_schedule_that_ships_is_looked_at():
