@@ -77,14 +77,18 @@ def claim(speedup: Speedup, *, mode: Mode, controls: Mapping[str, Speedup | None
     refusals = _refusals(speedup, mode, controls)
     reasons = refusals or _doubts(speedup)
     outcomes = {role: (_outcome(control), control) for role, control in controls.items()}
+    warnings = (
+        *_warnings(speedup, [role for role, (said, _) in outcomes.items() if said == "not beaten"]),
+        *control_warnings(controls),
+    )
+    first = finding(speedup, reasons=reasons)
+    if warnings and not reasons:  # a claim that is read alone must not look unconditional
+        first += f" Read it with the {plural(len(warnings), 'warning')} below."
     return Verdict(
-        lines=(finding(speedup, reasons=reasons), why(speedup), beside(speedup, controls=outcomes)),
+        lines=(first, why(speedup), beside(speedup, controls=outcomes)),
         claimed=not reasons,
         refusals=tuple(refusals),
-        warnings=(
-            *_warnings(speedup, [role for role, (said, _) in outcomes.items() if said == "not beaten"]),
-            *control_warnings(controls),
-        ),
+        warnings=warnings,
     )
 
 
