@@ -138,12 +138,12 @@ def test_the_command_fails_after_its_report_if_runs_diverged(tmp_path: Path, mon
     assert judged(records).verdict.lines[0] in result.stdout
 
 
-def test_a_claim_beside_a_control_that_was_not_beaten_says_in_its_first_line_that_there_are_warnings() -> None:
+def test_a_claim_says_in_its_first_line_how_many_warnings_belong_to_it() -> None:
     alone = judged([*fast(), *slow()]).verdict
     smaller = family("small", role="control:smaller", gain=1.6, step_s=0.0125)
     beside = judged([*fast(), *slow(), *smaller], left_out={"random": "it is hopeless"}).verdict
     assert alone.claimed
     assert beside.claimed
-    assert "warning" not in alone.lines[0]
-    assert beside.lines[0].endswith("Read it with the 1 warning below.")
-    assert "does not beat smaller" in beside.warnings[0]
+    assert alone.lines[0].endswith("Read it with the 1 warning below.")  # the step times are the same for every seed
+    assert beside.lines[0].endswith("Read it with the 2 warnings below.")
+    assert any("does not beat smaller" in warning for warning in beside.warnings)
