@@ -212,11 +212,11 @@ class LocalProcesses:
 
     def _stop(self) -> None:
         """End all workers: those at work are asked to stop, and killed if they do not."""
-        busy = [worker for worker in self._workers if worker.attempts is not None]
-        if busy:
-            logger.info("waiting for %d workers to save their state; Ctrl-C again ends them at once", len(busy))
-        deadline = time.monotonic() + WAIT_S
-        try:
+        try:  # from the first line on: a second interrupt may come at any moment
+            busy = [worker for worker in self._workers if worker.attempts is not None]
+            if busy:
+                logger.info("waiting for %d workers to save their state; Ctrl-C again ends them at once", len(busy))
+            deadline = time.monotonic() + WAIT_S
             for worker in self._workers:
                 worker.ask_to_stop()
             for worker in self._workers:

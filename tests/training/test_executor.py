@@ -55,6 +55,12 @@ def pids(folder: Path, word: str) -> list[int]:
     return sorted(int(path.name.rpartition("-")[2]) for path in folder.glob(f"{word}-*"))
 
 
+def number_in(path: Path) -> int:
+    """What a file says that somebody writes again and again: it may be absent, or empty, at any moment; 0 then."""
+    text = path.read_text() if path.exists() else ""
+    return int(text) if text.isdecimal() else 0
+
+
 def test_values_come_back_as_json_gives_them_with_attempts_and_seconds() -> None:
     outcomes = run_all([job("double", id=str(n), number=n) for n in range(5)], workers=2)
     assert {id_: outcome.value for id_, outcome in outcomes.items()} == {str(n): {"twice": 2 * n} for n in range(5)}
@@ -343,7 +349,7 @@ def test_training_of_an_interrupted_or_killed_program_is_saved_and_resumed_to_th
     """Checkpoints are an hour apart here, so what is resumed was saved on request."""
     step = tmp_path / "step.txt"
     with parent([job("train", folder=str(tmp_path), seconds_per_step=0.1)]) as process:
-        wait_for(lambda: step.exists() and step.read_text().isdecimal() and int(step.read_text()) >= 5)
+        wait_for(lambda: number_in(step) >= 5)
         os.killpg(process.pid, number)
         assert process.wait(timeout=60) == (-signal.SIGKILL if number == signal.SIGKILL else 130)
         wait_for(lambda: (tmp_path / "run" / "checkpoints" / "current.safetensors").exists())
