@@ -13,6 +13,7 @@ An operator that does such arithmetic and has no formula is recognised by its na
 
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def why_uncounted(namespace: str, name: str) -> str | None:
     return "no formula" if arithmetic else None
 
 
-class OperatorMode(TorchDispatchMode):
+class OperatorMode(TorchDispatchMode, ABC):
     """Hands every operator that ran inside it to `seen`; composite operators arrive as their parts."""
 
     supports_higher_order_operators = True
@@ -143,9 +144,9 @@ class OperatorMode(TorchDispatchMode):
         """Call the operator."""
         return func(*args, **kwargs)
 
+    @abstractmethod
     def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Take note of one operator that ran."""
-        raise NotImplementedError
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
