@@ -25,7 +25,8 @@ from _harness import over_seeds, table, write_result
 from torch import nn
 
 from paretorch.methods.schedules import DenseSchedule, MultiStep
-from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.imp import IMP
+from paretorch.pipelines.retraining import Retraining
 from paretorch.training.published import load_published
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.images.cifar10 import CIFAR10

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from _harness import over_seeds, table, write_result
 
+from paretorch.artefacts.mask_edit import combined_masks
 from paretorch.methods.schedules import MultiStep
 from paretorch.pipelines.arm import compress
 from paretorch.pipelines.dense import train_dense
-from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.imp import IMP
+from paretorch.pipelines.retraining import Retraining
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
@@ -56,7 +58,7 @@ def run_seed(task: FashionMNIST, seed: int, work: Path) -> dict[str, dict[str, A
                     trainer = Trainer(task, SETTINGS, seed=seed, directory=directory)
                     rates = RATES if schedule == "FT" else ()
                     best = compress(imp, rates, trainer, dense)
-                    result, masks = best.trained, best.trained.masks
+                    result, masks = best.trained, combined_masks(best.trained.edits)
                     assert masks is not None
                 found[name] = {
                     "accuracy": trainer.evaluate(result.model, task.test_set())["accuracy"],

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from paretorch.methods.sparsity.patterns import nm_masks as nm_masks
     from paretorch.pipelines.dense import train_dense as train_dense
     from paretorch.pipelines.imp import IMP as IMP
-    from paretorch.pipelines.imp import Retraining as Retraining
     from paretorch.pipelines.pruning_step import Selection as Selection
+    from paretorch.pipelines.retraining import Retraining as Retraining
     from paretorch.training.bottleneck import bottleneck as bottleneck
     from paretorch.training.picture import Picture as Picture
     from paretorch.training.published import load_published as load_published
@@ -73,7 +73,7 @@ _PUBLIC = {
     "MultiStep": "paretorch.methods.schedules",
     "OptimizerSpec": "paretorch.training.settings",
     "Picture": "paretorch.training.picture",
-    "Retraining": "paretorch.pipelines.imp",
+    "Retraining": "paretorch.pipelines.retraining",
     "Run": "paretorch.methods.method",
     "Selection": "paretorch.pipelines.pruning_step",
     "SupervisedTask": "paretorch.training.supervised",

@@ -353,9 +353,10 @@ def _granted(sweep: Sweep, *, with_dense: bool) -> dict[str, float | None]:
     trainer, epochs, size = Trainer(sweep.task, sweep.settings), sweep.dense_epochs, sweep.settings.batch_size
     steps = sweep.dense.plan(epochs, trainer.num_steps(epochs), size)[1] if with_dense else 0
     for arm in sweep.arms:
-        if arm.imp.epochs is None:
+        granted = arm.compression.plan(trainer)[1]
+        if granted is None:
             return {"steps": None, "samples": None}
-        steps += trainer.num_steps(arm.imp.epochs) * max(1, len(arm.rates))
+        steps += granted * max(1, len(arm.rates))
     steps *= len(sweep.seeds)
     return {"steps": steps, "samples": steps * size}
 

@@ -96,7 +96,7 @@ def test_candidate_and_baseline_come_first_then_others_then_controls(tmp_path: P
 
 def test_every_duration_has_a_schedule_of_its_own(tmp_path: Path) -> None:
     families = by_name(made(tmp_path, PRUNED))
-    assert {duration: arm.imp.epochs for duration, arm in families["A"].arms.items()} == {1: 1, 2: 2, 4: 4}
+    assert {duration: arm.compression.epochs for duration, arm in families["A"].arms.items()} == {1: 1, 2: 2, 4: 4}
     short = by_name(made(tmp_path, TRAINED))["short"]
     assert [short.curve(steps, None).trace() for steps in (4, 2)] == [
         pytest.approx((0.1, 0.075, 0.05, 0.025)),
@@ -122,7 +122,7 @@ def test_the_random_control_differs_from_the_candidate_in_what_it_removes_alone(
     families = by_name(made(tmp_path, PRUNED))
     candidate, random = families["A"], families["A, random weights"]
     for duration in (1, 2, 4):
-        ours, theirs = candidate.arms[duration].imp, random.arms[duration].imp
+        ours, theirs = candidate.arms[duration].compression, random.arms[duration].compression
         assert (ours.selection.allocation, theirs.selection.allocation) == ("uniform", "random")
         assert theirs.selection.include == ours.selection.include == ["1"]
         assert (theirs.sparsity, theirs.epochs, theirs.retraining) == (ours.sparsity, ours.epochs, ours.retraining)

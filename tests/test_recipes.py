@@ -32,7 +32,7 @@ def load(folder: Path, text: str) -> Recipe:
 
 def test_lists_in_an_arm_expand_into_every_combination(tmp_path: Path) -> None:
     arms = load(tmp_path, MINIMAL).arms()
-    assert [(arm.imp.sparsity, arm.imp.retraining.schedule) for arm in arms] == [
+    assert [(arm.compression.sparsity, arm.compression.retraining.schedule) for arm in arms] == [
         (0.5, "LLR"),
         (0.5, "ALLR"),
         (0.9, "LLR"),
@@ -49,7 +49,7 @@ def test_the_rates_to_tune_over_are_one_arm(tmp_path: Path) -> None:
 
 def test_sparsities_per_layer_reach_the_selection(tmp_path: Path) -> None:
     text = MINIMAL.replace("sparsity = [0.5, 0.9]", 'layer_sparsity = { "1" = 0.8 }')
-    assert load(tmp_path, text).arms()[0].imp.selection.allocation == {"1": 0.8}
+    assert load(tmp_path, text).arms()[0].compression.selection.allocation == {"1": 0.8}
 
 
 def test_every_setting_of_the_train_table_reaches_the_trainer(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An arm: one way to compress a dense model, and one run of it."""
+"""An arm: one way to compress a dense model, and one run of it, with the best of several learning rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,10 @@ from typing import Any
 from paretorch.errors import InputError, NotFiniteError
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.schedules import DenseSchedule
+from paretorch.pipelines.compression import Compression, Start
 from paretorch.pipelines.dense import DenseResult
-from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.run_writer import Identity, RunWriter, Trained, logger
+from paretorch.pipelines.shared_start import Shared, SharedStarts
 from paretorch.pipelines.tuning import Tuned, budget, tuned
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
@@ -23,14 +24,14 @@ class Arm:
         id: for directory names, unique in the sweep.
         label: for people.
         factors: what distinguishes the arm, for grouping in reports.
-        imp: what is done; with `rates`, once per rate.
+        compression: what is done; with `rates`, once per rate.
         rates: learning rates to choose from on validation, every trial charged; empty: nothing is tuned.
     """
 
     id: str
     label: str
     factors: dict[str, Any]
-    imp: IMP
+    compression: Compression
     rates: tuple[float, ...] = ()
 
     def check(self, trainer: Trainer, dense: DenseSchedule) -> None:
@@ -40,7 +41,7 @@ class Arm:
             InputError: naming the arm.
         """
         try:
-            at_rate(self.imp, self.rates[0] if self.rates else None).check(trainer, trainer.model(), dense=dense)
+            _at(self.compression, self.rates[0] if self.rates else None).check(trainer, trainer.model(), dense=dense)
         except InputError as error:
             raise InputError(f"arm {self.label!r}: {error}") from error
 
@@ -55,6 +56,7 @@ class Arm:
         timed: bool,
         inspected: bool = True,
         step_s: Mapping[str, float] | None = None,
+        shared: SharedStarts | None = None,
     ) -> RunRecord:
         """Compress `dense` and write the record; one that diverges gets a record that says so.
 
@@ -67,17 +69,24 @@ class Arm:
             timed: also measure latency.
             inspected: also find out what compression changed beside the metric.
             step_s: median seconds of a step by kind of phase, where steps were timed interleaved with other arms'.
+            shared: the trainings that arms of this seed share; None only where no arm has a `shared_key`.
         """
+        before = [dense.entry] if self.compression.from_dense else []
+        start: Shared | None = None
         try:
-            best = compress(self.imp, self.rates, trainer, dense)
+            if shared is not None and (start := shared.of(self.compression)) is not None:
+                before += [{**entry, "shared_by": start.arms} for entry in start.start.entries]
+            best = compress(self.compression, self.rates, trainer, dense, start=None if start is None else start.start)
         except NotFiniteError as error:
             logger.warning("%s diverged: %s", self.label, error)
-            granted = {} if self.imp.epochs is None else budget(trainer, self.imp.epochs)
+            granted = {} if self.compression.epochs is None else budget(trainer, self.compression.epochs)
             failed = {"phase": "retrain", "kind": "retrain", "diverged": True, **granted}
-            charged = with_step_times([dense.entry, failed], step_s or {}, trial="retrain")
+            charged = with_step_times([*before, failed], step_s or {}, trial="retrain")
             return writer.diverged(directory, trainer.seed, charged, identity, error=error)
-        entries = [dense.entry, *best.trials, *best.trained.entries]
+        entries = [*before, *best.trials, *best.trained.entries]
         trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
+        if start is not None:
+            trained = replace(trained, notes=start.notes())
         if not inspected:
             trained = replace(trained, dense=None)
         tuning = best.tuning_at((step_s or {}).get("retrain"))
@@ -85,29 +94,37 @@ class Arm:
         return writer.finish(directory, trainer, trained, named, timed=timed)
 
 
-def compress(imp: IMP, rates: Sequence[float], trainer: Trainer, dense: DenseResult) -> Tuned:
+def compress(
+    compression: Compression,
+    rates: Sequence[float],
+    trainer: Trainer,
+    dense: DenseResult,
+    *,
+    start: Start | None = None,
+) -> Tuned:
     """Compress a dense model, with the best of several learning rates.
 
     Args:
-        imp: what is done.
-        rates: for `imp.retraining.lr`, see `tuned`; empty: `imp` is run as it is.
+        compression: what is done.
+        rates: learning rates of retraining, see `tuned`; empty: `compression` is run as it is.
         trainer: its directory, if it has one, makes every phase resumable.
         dense: the model to compress, which is left as it is, and its learning rates.
+        start: what came of a training that arms share; None starts from the dense model.
 
     Raises:
-        NotFiniteError: if the only run, or every trial, diverges. InputError: as `IMP.run`.
+        NotFiniteError: if the only run, or every trial, diverges. InputError: as `Compression.run_from`.
     """
+    begin = Start(model=dense.model, schedule=dense.schedule) if start is None else start
 
     def trial(rate: float | None, own: Trainer) -> Trained:
-        result = at_rate(imp, rate).run(own, dense.model, dense=dense.schedule)
-        return Trained(model=result.model, entries=result.entries, masks=result.masks, dense=dense.model)
+        result = _at(compression, rate).run_from(own, begin)
+        return Trained(model=result.model, entries=result.entries, edits=result.edits, dense=dense.model)
 
-    return tuned(trial, rates, trainer, epochs=imp.epochs)
+    return tuned(trial, rates, trainer, epochs=compression.epochs)
 
 
-def at_rate(imp: IMP, rate: float | None) -> IMP:
-    """`imp` with this learning rate; None leaves it as it is."""
-    return imp if rate is None else replace(imp, retraining=replace(imp.retraining, lr=rate))
+def _at(compression: Compression, rate: float | None) -> Compression:
+    return compression if rate is None else compression.at_rate(rate)
 
 
 def with_step_times(

@@ -6,49 +6,25 @@ Frankle and Carbin 2020; Zimmer, Spiegel and Pokutta, "How I learned to stop wor
 """
 
 import copy
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
+from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.errors import InputError
-from paretorch.methods.schedules import (
-    RETRAINING_SCHEDULES,
-    DenseSchedule,
-    NormScope,
-    Schedule,
-    check_finetune_baseline,
-    retraining_schedule,
-)
+from paretorch.methods.method import Method
+from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.prunable import prunable_parameters
 from paretorch.methods.sparsity.selection import cumulative_counts
+from paretorch.pipelines.compression import Compressed, Compression, Start
 from paretorch.pipelines.phases import Phase, train_phase
 from paretorch.pipelines.pruning_step import PruningStep, Selection, select
+from paretorch.pipelines.retraining import Retraining, budget_steps, budget_words, check_budget
 from paretorch.training.trainer import Trainer
-
-CALIBRATION_STEPS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retraining:
-    """How the pruned model is retrained.
-
-    Args:
-        schedule: one of FT, LRW, SLR, CLR, LLR, ALLR.
-        lr: a tuned learning rate for FT (constant), SLR, CLR or LLR (peak); None takes it from the dense run.
-        norm_scope: weights over which ALLR's norm is taken; "all" is the rule of the authors' code.
-        keep_optimizer: carry momentum over cycles, with pruned entries cleared, instead of a fresh optimizer.
-        reestimate_batches: training batches for batch-norm statistics after each pruning; 0 leaves them stale.
-    """
-
-    schedule: str = "ALLR"
-    lr: float | None = None
-    norm_scope: NormScope = "prunable"
-    keep_optimizer: bool = False
-    reestimate_batches: int = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +37,7 @@ class IMPResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IMP:
+class IMP(Compression):
     """Prune to `sparsity` and retrain within a budget.
 
     Args:
@@ -92,26 +68,22 @@ class IMP:
             raise InputError(
                 f"sparsity is the fraction of weights removed, in [0, 1); got {self.sparsity}. For 90 % pass 0.9"
             )
-        budgets = [value for value in (self.epochs, self.minutes) if value is not None]
-        if len(budgets) != 1:
-            found = "both" if budgets else "neither"
-            raise InputError(f"give the retraining budget either as epochs or as minutes; got {found}")
-        if not (math.isfinite(budgets[0]) and budgets[0] >= 0):
-            raise InputError(f"the retraining budget must be finite and must not be negative; got {budgets[0]}")
+        check_budget(self.epochs, self.minutes)
         if self.cycles < 1:
             raise InputError(f"cycles must be at least 1; got {self.cycles}")
-        if self.retraining.schedule.upper() not in RETRAINING_SCHEDULES:
-            raise InputError(
-                f"{self.retraining.schedule!r} is no retraining schedule; choose from {', '.join(RETRAINING_SCHEDULES)}"
-            )
-        if self.retraining.reestimate_batches < 0:
-            raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
+        self.retraining.check()
 
     def method_ids(self) -> list[str]:
         """Cards of the methods that act."""
         random = self.selection.allocation == "random"
-        averaged = ["bn-reestimate"] if self.retraining.reestimate_batches else []
-        return [*([] if random else ["magnitude"]), "masks", *averaged, self.retraining.schedule.lower()]
+        return [*([] if random else ["magnitude"]), "masks", *self.retraining.method_ids()]
+
+    def plan(self, trainer: Trainer) -> tuple[str, int | None]:
+        words, steps = budget_words(trainer, epochs=self.epochs, minutes=self.minutes)
+        return f"{self.cycles} x (prune, retrain), {words}", steps
+
+    def at_rate(self, rate: float) -> Self:
+        return replace(self, retraining=replace(self.retraining, lr=rate))
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
         """Refuse what `run` would refuse, before a dense model is trained; `model` may be fresh and is not changed.
@@ -120,9 +92,18 @@ class IMP:
             InputError: as `run`.
         """
         self._check_schedules(trainer, dense)
-        select(model, self.final_selection(), previous=None, seed=trainer.seed)
+        select(model, self._final_selection(), previous=None, seed=trainer.seed)
 
-    def final_selection(self) -> Selection:
+    def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:
+        model = trainer.model()
+        masks = select(model, self._final_selection(), previous=None, seed=trainer.seed)
+        return model, [MaskEnforcement(masks)]
+
+    def run_from(self, trainer: Trainer, start: Start) -> Compressed:
+        result = self.run(trainer, start.model, dense=start.schedule)
+        return Compressed(model=result.model, entries=result.entries, edits=(*start.edits, MaskEdit(result.masks)))
+
+    def _final_selection(self) -> Selection:
         """What is pruned in all."""
         return self.selection if self.sparsity is None else replace(self.selection, sparsity=self.sparsity)
 
@@ -141,7 +122,7 @@ class IMP:
         """
         self._check_schedules(trainer, dense)
         model = copy.deepcopy(model).to(trainer.device)
-        budgets = self._split(self._total_steps(trainer, model))
+        budgets = self._split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
         optimizer_state: dict[str, Any] | None = None
@@ -155,12 +136,16 @@ class IMP:
                 reestimate_batches=self.retraining.reestimate_batches,
             )
             masks, pruned = step.prune(masks)
-            schedule = self._schedule(steps, dense, pruned["d1"])
+            schedule = self.retraining.build(steps, dense, pruned["d1"])
             retrained, state = train_phase(
                 trainer,
                 model,
                 Phase(name=f"retrain-{cycle}", num_steps=steps, schedule=schedule, methods=[MaskEnforcement(masks)]),
-                details=self._details(schedule, dense, masks),
+                details={
+                    **self.retraining.details(schedule, dense),
+                    "zeros": masks.num_pruned,
+                    "mask_hash": masks.hash(),
+                },
                 optimizer_state=optimizer_state,
             )
             optimizer_state = state if self.retraining.keep_optimizer else None
@@ -179,51 +164,18 @@ class IMP:
                 replace(selection, allocation={name: 1 - (1 - s) ** (j / self.cycles) for name, s in layers.items()})
                 for j in range(1, self.cycles)
             ]
-            return [*earlier, self.final_selection()]
+            return [*earlier, self._final_selection()]
         parameters = prunable_parameters(model, include=selection.include, exclude=selection.exclude)
         num_weights = sum(p.numel() for p in parameters.values())
         counts = cumulative_counts(num_weights, self.sparsity, self.cycles)
         earlier = [replace(selection, sparsity=count / num_weights) for count in counts[:-1]]
-        return [*earlier, self.final_selection()]
+        return [*earlier, self._final_selection()]
 
     def _check_schedules(self, trainer: Trainer, dense: DenseSchedule) -> None:
-        if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
-            check_finetune_baseline(dense)
         total = 0 if self.epochs is None else trainer.num_steps(self.epochs)
-        for steps in self._split(total):
-            self._schedule(steps, dense, 1.0)
+        self.retraining.check_schedules(dense, self._split(total))
 
     def _split(self, total_steps: int) -> list[int]:
         """Equal shares of the budget; the last cycle takes the remainder."""
         share = total_steps // self.cycles
         return [share] * (self.cycles - 1) + [total_steps - share * (self.cycles - 1)]
-
-    def _schedule(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
-        kind = self.retraining.schedule.upper()
-        return retraining_schedule(kind, num_steps=steps, dense=dense, lr=self.retraining.lr, norm_drop=d1)
-
-    def _details(self, schedule: Schedule, dense: DenseSchedule, masks: Masks) -> dict[str, Any]:
-        return {
-            "kind": "retrain",
-            "schedule": self.retraining.schedule.upper(),
-            "lr_peak": max(schedule.trace(), default=0.0),
-            "d2": None if dense.num_steps is None else schedule.num_steps / dense.num_steps,
-            "factor": getattr(schedule, "factor", None),
-            "zeros": masks.num_pruned,
-            "mask_hash": masks.hash(),
-        }
-
-    def _total_steps(self, trainer: Trainer, model: nn.Module) -> int:
-        if self.epochs is not None:
-            return trainer.num_steps(self.epochs)
-        assert self.minutes is not None
-        directory = trainer.directory
-        if directory is not None and (entry := directory.finished("calibrate")) is not None:
-            return int(entry["steps"])
-        seconds_per_step = trainer.rehearse(
-            copy.deepcopy(model), num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
-        )
-        steps = round(self.minutes * 60 / seconds_per_step)
-        if directory is not None:
-            directory.append({"phase": "calibrate", "steps": steps, "seconds_per_step": seconds_per_step})
-        return steps

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from paretorch.evidence.records import RunRecord
 from paretorch.methods.schedules import DenseSchedule
-from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.family import Family, Rehearsal, in_words
-from paretorch.pipelines.pruning_step import select
 from paretorch.pipelines.run_writer import RunWriter
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
@@ -32,6 +30,7 @@ class PrunedFamily(Family):
         self._check_steps(trainer)
         for arm in self.arms.values():
             arm.check(trainer, dense)
+            arm.compression.rehearsal(trainer)  # refuses what cannot be timed
 
     def plan(self) -> tuple[str, int]:
         trainer, rates = Trainer(self.task, self.settings, seed=0), self.arms[self.durations[0]].rates
@@ -39,10 +38,13 @@ class PrunedFamily(Family):
         return in_words(f"{self.name}: pruned and retrained", self.durations, rates), steps
 
     def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
-        dense, model = trainer.model(), trainer.model()
-        masks = select(model, self.arms[self.durations[0]].imp.final_selection(), previous=None, seed=trainer.seed)
-        same = self._same(dense)  # a mask is a dense tensor, whatever its zeros
-        return {"dense": Rehearsal(dense, (), same), "retrain": Rehearsal(model, (MaskEnforcement(masks),), same)}
+        dense = trainer.model()
+        model, methods = self.arms[self.durations[0]].compression.rehearsal(trainer)
+        # a mask is a dense tensor, whatever its zeros, so only shapes count
+        return {
+            "dense": Rehearsal(dense, (), self._same(dense)),
+            "retrain": Rehearsal(model, methods, self._same(model)),
+        }
 
     def run(
         self,
@@ -61,7 +63,7 @@ class PrunedFamily(Family):
             steps=trainer.num_steps(duration),
             epochs=duration,
             factors=arm.factors,
-            methods=arm.imp.method_ids(),
+            methods=arm.compression.method_ids(),
         )
         longest = duration == max(self.durations)
         return arm.run(dense, writer, directory, trainer, identity, timed=False, inspected=longest, step_s=step_s)

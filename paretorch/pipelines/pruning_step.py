@@ -5,21 +5,17 @@ masks are those of the ledger.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from paretorch.errors import RunError
-from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.schedules import NormScope, norm_drop, removed_square, total_square
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
-from paretorch.training.data import Batch
-from paretorch.training.devices import repeatable_cudnn
-from paretorch.training.seeding import generator
+from paretorch.pipelines.retraining import reestimate
 from paretorch.training.trainer import Trainer
 
 
@@ -89,7 +85,7 @@ class PruningStep:
         done = directory.finished(self.name) if directory is not None else None
         accuracy: dict[str, float | None] = {} if done is not None else {"validation_raw": self._validation()}
         began = time.perf_counter()
-        layers = self._reestimate()
+        layers = reestimate(self.trainer, self.model, name=self.name, count=self.reestimate_batches)
         seconds += time.perf_counter() - began
         if done is not None:
             if done["mask_hash"] != masks.hash():
@@ -122,23 +118,3 @@ class PruningStep:
 
     def _validation(self) -> float:
         return self.trainer.evaluate(self.model)[self.trainer.task.metric]
-
-    def _reestimate(self) -> int:
-        """Batch-norm statistics of the pruned weights over training batches; the number of layers that have them."""
-        trainer, count = self.trainer, self.reestimate_batches
-        if count == 0:
-            return 0
-        size = trainer.settings.batch_size
-
-        def batches() -> Iterator[Batch]:
-            order = torch.randperm(len(trainer.train_set), generator=generator(trainer.seed, self.name))
-            for position, index in enumerate(order.split(size)[:count]):
-                batch = trainer.train_set.batch(index)
-                batch = {name: tensor.to(trainer.device) for name, tensor in batch.items()}
-                stream = generator(trainer.seed, self.name, position)
-                yield trainer.task.prepare(batch, training=True, generator=stream)
-
-        with repeatable_cudnn():
-            return reestimate_batchnorm(
-                self.model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch)
-            )

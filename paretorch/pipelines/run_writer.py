@@ -13,12 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from paretorch.artefacts.mask_edit import MaskEdit
+from paretorch.artefacts.edits import Edit
 from paretorch.artefacts.model import save_model
 from paretorch.evidence.records import FILE_NAME, RunRecord, load_record, save_record
 from paretorch.measurement.energy.reading import EnergyReading
 from paretorch.measurement.environment import environment
-from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.counted_step import counted_step
 from paretorch.pipelines.pricing import compare_latency, price
 from paretorch.pipelines.target_hits import target_hits
@@ -53,14 +52,16 @@ class Trained:
     Attributes:
         model: finished.
         entries: ledger lines of all phases that led to it.
-        masks: of a pruned model.
+        edits: what turns a fresh model of the task into one of this shape with these zeros.
         dense: the model that it is a compressed version of, for what compression changed; None for a dense model.
+        notes: what readers of this record must know.
     """
 
     model: nn.Module
     entries: Sequence[dict[str, Any]]
-    masks: Masks | None = None
+    edits: tuple[Edit, ...] = ()
     dense: nn.Module | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ class RunWriter:
             cost=price(_on_cpu(model), entries, inputs, latency=timed).to_dict(),
             side_effects=changed,
             **counted_step(trainer, model),
-            notes=[*self.notes, *self._save_artefact(directory, model, trained.masks)],
+            notes=[*self.notes, *trained.notes, *self._save_artefact(directory, model, trained.edits)],
         )
 
     def diverged(
@@ -189,7 +190,7 @@ class RunWriter:
         save_record(record, directory.path / FILE_NAME)
         return record
 
-    def _save_artefact(self, directory: RunDirectory, model: nn.Module, masks: Masks | None) -> list[str]:
+    def _save_artefact(self, directory: RunDirectory, model: nn.Module, edits: Sequence[Edit]) -> list[str]:
         """Write `model/`; a note instead if the model's constructor cannot be named."""
         constructor = (self.trained or self.task).constructor()
         if constructor is None:
@@ -198,13 +199,12 @@ class RunWriter:
                 "function, or functools.partial of one, as `model`)"
             ]
         reference, kwargs = constructor
-        edits = [MaskEdit(masks)] if masks is not None else []
         save_model(
             directory.path / "model",
             _on_cpu(model),
             constructor=reference,
             kwargs=kwargs,
-            edits=edits,
+            edits=list(edits),
             example_inputs=self.task.example_inputs(),
         )
         return []

@@ -15,6 +15,7 @@ from paretorch.methods.schedules import DenseSchedule, Schedule
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.dense import DenseResult, DenseSource, TrainedDense
 from paretorch.pipelines.run_writer import Identity, RunWriter, Trained
+from paretorch.pipelines.shared_start import SharedStarts, num_sharing
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import TrainSettings
 from paretorch.training.task import Task
@@ -83,14 +84,17 @@ class Sweep:
             self.dense_epochs, trainer.num_steps(self.dense_epochs), self.settings.batch_size
         )
         lines.append(words)
+        compressions = [arm.compression for arm in self.arms]
+        keyed = {compression.shared_key: compression for compression in reversed(compressions)}
+        for key, compression in reversed(keyed.items()):
+            if key is not None:
+                words, steps = compression.plan_shared(trainer)
+                lines.append(f"{key}, once for {num_sharing(compressions, key)} arms: {words}")
+                total += steps or 0
         for arm in self.arms:
-            rates = f" x {len(arm.rates)} rates" if arm.rates else ""
-            if arm.imp.epochs is None:
-                lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {arm.imp.minutes:g} minutes{rates}")
-                continue
-            steps = trainer.num_steps(arm.imp.epochs)
-            total += steps * max(1, len(arm.rates))
-            lines.append(f"{arm.label}: {arm.imp.cycles} x (prune, retrain), {steps} steps{rates}")
+            words, steps = arm.compression.plan(trainer)
+            lines.append(f"{arm.label}: {words}{f' x {len(arm.rates)} rates' if arm.rates else ''}")
+            total += (steps or 0) * max(1, len(arm.rates))
         return [*lines, f"in all: {total * len(self.seeds)} optimizer steps, not counting arms given in minutes"]
 
     def run(self, out: Path, *, resume: bool = False) -> list[RunRecord]:
@@ -130,14 +134,22 @@ class Sweep:
             yield writer.finish(
                 directory, trainer, Trained(model=dense.model, entries=[dense.entry]), identity, timed=timed
             )
+        shared = SharedStarts(
+            compressions=[arm.compression for arm in self.arms],
+            writer=writer,
+            out=out,
+            trainer=Trainer(self.task, self.settings, seed=seed, metered=True),
+            dense=dense,
+        )
         for arm in self.arms:
-            yield self._run_arm(out, arm, seed, dense, timed=timed)
+            yield self._run_arm(out, arm, dense, shared, timed=timed)
             logger.info("  %s", arm.label)
 
-    def _run_arm(self, out: Path, arm: Arm, seed: int, dense: DenseResult, *, timed: bool) -> RunRecord:
-        identity = Identity(label=arm.label, factors=arm.factors, others={"methods": arm.imp.method_ids()})
+    def _run_arm(self, out: Path, arm: Arm, dense: DenseResult, shared: SharedStarts, *, timed: bool) -> RunRecord:
+        identity = Identity(label=arm.label, factors=arm.factors, others={"methods": arm.compression.method_ids()})
+        seed = shared.trainer.seed
         with self._writer.directory(out, f"{arm.id}-s{seed}") as directory:
             if (record := self._writer.finished(directory)) is not None:
                 return record
             trainer = Trainer(self.task, self.settings, seed=seed, directory=directory, metered=True)
-            return arm.run(dense, self._writer, directory, trainer, identity, timed=timed)
+            return arm.run(dense, self._writer, directory, trainer, identity, timed=timed, shared=shared)

@@ -11,8 +11,9 @@ from pydantic import Field
 from paretorch.errors import InputError
 from paretorch.methods.schedules import NormScope
 from paretorch.pipelines.arm import Arm
-from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import Selection
+from paretorch.pipelines.retraining import Retraining
 from paretorch.recipes.strict import NotNegative, Positive, Sparsity, Strict, validated
 
 LIST_VALUED = ("tune_lr", "include", "exclude")
@@ -70,7 +71,7 @@ class ArmTable(Strict):
             id=f"imp-{schedule.lower()}-{digest}",
             label=self.name or self._label(schedule, special),
             factors=factors | special,
-            imp=imp,
+            compression=imp,
             rates=tuple(self.tune_lr),
         )
 

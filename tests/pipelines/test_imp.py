@@ -14,8 +14,9 @@ from paretorch.errors import ArtefactError, InputError, RunError
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, MultiStep
 from paretorch.pipelines.arm import compress
 from paretorch.pipelines.dense import DenseResult, train_dense
-from paretorch.pipelines.imp import CALIBRATION_STEPS, IMP, Retraining
+from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import Selection
+from paretorch.pipelines.retraining import CALIBRATION_STEPS, Retraining
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask

@@ -76,7 +76,9 @@ def multistep(num_steps: int) -> Schedule:
 
 
 def sweep(data: Path) -> Sweep:
-    arm = Arm(id="half", label="half", factors={"method": "IMP", "sparsity": 0.5}, imp=IMP(sparsity=0.5, epochs=1))
+    arm = Arm(
+        id="half", label="half", factors={"method": "IMP", "sparsity": 0.5}, compression=IMP(sparsity=0.5, epochs=1)
+    )
     return Sweep(
         name="own",
         task=small_task(),

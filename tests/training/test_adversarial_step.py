@@ -18,7 +18,8 @@ from paretorch.methods.method import Method, Run
 from paretorch.methods.schedules import Linear
 from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.pipelines.dense import train_dense
-from paretorch.pipelines.imp import IMP, IMPResult, Retraining
+from paretorch.pipelines.imp import IMP, IMPResult
+from paretorch.pipelines.retraining import Retraining
 from paretorch.training.models.dcgan import Discriminator, Generator
 from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import generator, seed_global, stream_seed

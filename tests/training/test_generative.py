@@ -15,7 +15,8 @@ from paretorch.artefacts.model import load_model, save_model
 from paretorch.errors import ArtefactError, InputError, NotFiniteError
 from paretorch.methods.schedules import Linear
 from paretorch.pipelines.dense import train_dense
-from paretorch.pipelines.imp import IMP, Retraining
+from paretorch.pipelines.imp import IMP
+from paretorch.pipelines.retraining import Retraining
 from paretorch.training.evaluate import evaluate
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100

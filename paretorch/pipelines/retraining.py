@@ -1,0 +1,166 @@
+"""Retraining after compression: schedules, a budget in epochs or minutes, and batch-norm statistics, for every method.
+
+Source: Zimmer, Spiegel and Pokutta, "How I learned to stop worrying and love retraining", ICLR 2023.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from paretorch.errors import InputError
+from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.schedules import (
+    RETRAINING_SCHEDULES,
+    DenseSchedule,
+    NormScope,
+    Schedule,
+    check_finetune_baseline,
+    retraining_schedule,
+)
+from paretorch.training.data import Batch
+from paretorch.training.devices import repeatable_cudnn
+from paretorch.training.seeding import generator
+from paretorch.training.trainer import Trainer
+
+CALIBRATION_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """How the compressed model is retrained.
+
+    Args:
+        schedule: one of FT, LRW, SLR, CLR, LLR, ALLR.
+        lr: a tuned learning rate for FT (constant), SLR, CLR or LLR (peak); None takes it from the dense run.
+        norm_scope: weights over which ALLR's norm is taken; "all" is the rule of the authors' code.
+        keep_optimizer: carry momentum over cycles, with pruned entries cleared, instead of a fresh optimizer.
+        reestimate_batches: training batches for batch-norm statistics after each pruning; 0 leaves them stale.
+    """
+
+    schedule: str = "ALLR"
+    lr: float | None = None
+    norm_scope: NormScope = "prunable"
+    keep_optimizer: bool = False
+    reestimate_batches: int = 20
+
+    def method_ids(self) -> list[str]:
+        """Cards of the methods that act."""
+        averaged = ["bn-reestimate"] if self.reestimate_batches else []
+        return [*averaged, self.schedule.lower()]
+
+    def check(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            InputError: for an unknown schedule or a negative number of batches.
+        """
+        if self.schedule.upper() not in RETRAINING_SCHEDULES:
+            raise InputError(
+                f"{self.schedule!r} is no retraining schedule; choose from {', '.join(RETRAINING_SCHEDULES)}"
+            )
+        if self.reestimate_batches < 0:
+            raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
+
+    def check_schedules(self, dense: DenseSchedule, budgets: Sequence[int]) -> None:
+        """Refuse a schedule that cannot be built on that of the dense run.
+
+        Args:
+            dense: the learning rates of the dense run.
+            budgets: optimizer steps of every phase of retraining.
+
+        Raises:
+            InputError: as the schedules; or if FT has no rate and the dense schedule ended near zero.
+        """
+        if self.schedule.upper() == "FT" and self.lr is None:
+            check_finetune_baseline(dense)
+        for steps in budgets:
+            self.build(steps, dense, 1.0)
+
+    def build(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
+        """The schedule of so many steps after compression with norm drop `d1`."""
+        return retraining_schedule(self.schedule.upper(), num_steps=steps, dense=dense, lr=self.lr, norm_drop=d1)
+
+    def details(self, schedule: Schedule, dense: DenseSchedule) -> dict[str, Any]:
+        """Facts of one phase of retraining for the ledger."""
+        return {
+            "kind": "retrain",
+            "schedule": self.schedule.upper(),
+            "lr_peak": max(schedule.trace(), default=0.0),
+            "d2": None if dense.num_steps is None else schedule.num_steps / dense.num_steps,
+            "factor": getattr(schedule, "factor", None),
+        }
+
+
+def check_budget(epochs: float | None, minutes: float | None) -> None:
+    """Refuse a retraining budget that is none.
+
+    Raises:
+        InputError: for both or neither of the two, or a number that is negative or not finite.
+    """
+    budgets = [value for value in (epochs, minutes) if value is not None]
+    if len(budgets) != 1:
+        found = "both" if budgets else "neither"
+        raise InputError(f"give the retraining budget either as epochs or as minutes; got {found}")
+    if not (math.isfinite(budgets[0]) and budgets[0] >= 0):
+        raise InputError(f"the retraining budget must be finite and must not be negative; got {budgets[0]}")
+
+
+def budget_steps(trainer: Trainer, model: nn.Module, *, epochs: float | None, minutes: float | None) -> int:
+    """Optimizer steps of a retraining budget; one in minutes is timed once, so that a resumed run keeps the number.
+
+    Args:
+        trainer: its directory, if it has one, keeps what was timed.
+        model: what is retrained; a copy of it takes the steps that are timed.
+        epochs, minutes: one of them; minutes are of training steps, without evaluation and checkpoints.
+    """
+    if epochs is not None:
+        return trainer.num_steps(epochs)
+    assert minutes is not None
+    directory = trainer.directory
+    if directory is not None and (entry := directory.finished("calibrate")) is not None:
+        return int(entry["steps"])
+    seconds_per_step = trainer.rehearse(
+        copy.deepcopy(model), num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
+    )
+    steps = round(minutes * 60 / seconds_per_step)
+    if directory is not None:
+        directory.append({"phase": "calibrate", "steps": steps, "seconds_per_step": seconds_per_step})
+    return steps
+
+
+def budget_words(trainer: Trainer, *, epochs: float | None, minutes: float | None) -> tuple[str, int | None]:
+    """A retraining budget in words, and its optimizer steps; None for one in minutes."""
+    if epochs is None:
+        return f"{minutes:g} minutes", None
+    steps = trainer.num_steps(epochs)
+    return f"{steps} steps", steps
+
+
+def reestimate(trainer: Trainer, model: nn.Module, *, name: str, count: int) -> int:
+    """Batch-norm statistics of the weights as they are, over training batches; the number of layers that have them.
+
+    Args:
+        trainer: of the model.
+        model: changed in place.
+        name: of the phase, from which the batches are drawn.
+        count: batches; 0 leaves the statistics as they are.
+    """
+    if count == 0:
+        return 0
+    size = trainer.settings.batch_size
+
+    def batches() -> Iterator[Batch]:
+        order = torch.randperm(len(trainer.train_set), generator=generator(trainer.seed, name))
+        for position, index in enumerate(order.split(size)[:count]):
+            batch = trainer.train_set.batch(index)
+            batch = {key: tensor.to(trainer.device) for key, tensor in batch.items()}
+            stream = generator(trainer.seed, name, position)
+            yield trainer.task.prepare(batch, training=True, generator=stream)
+
+    with repeatable_cudnn():
+        return reestimate_batchnorm(model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch))
