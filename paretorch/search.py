@@ -353,10 +353,11 @@ def _granted(sweep: Sweep, *, with_dense: bool) -> dict[str, float | None]:
     trainer, epochs, size = Trainer(sweep.task, sweep.settings), sweep.dense_epochs, sweep.settings.batch_size
     steps = sweep.dense.plan(epochs, trainer.num_steps(epochs), size)[1] if with_dense else 0
     for arm in sweep.arms:
+        shared = arm.compression.plan_shared(trainer)[1] if arm.compression.shared_key else 0
         granted = arm.compression.plan(trainer)[1]
-        if granted is None:
+        if granted is None or shared is None:
             return {"steps": None, "samples": None}
-        steps += granted * max(1, len(arm.rates))
+        steps += shared + granted * max(1, len(arm.rates))
     steps *= len(sweep.seeds)
     return {"steps": steps, "samples": steps * size}
 

@@ -6,21 +6,21 @@ task = "digits"              # or file.py:factory
 seeds = [0, 1, 2]
 [train]    batch_size, optimizer, lr, momentum, weight_decay, ...
 [dense]    epochs, schedule, ...
-[[arm]]    sparsity = [0.8, 0.9], epochs = 2, schedule = ["LLR", "ALLR"], ...
+[[arm]]    method = "imp", sparsity = [0.8, 0.9], epochs = 2, schedule = ["LLR", "ALLR"], ...
 """
 
-from paretorch.recipes.arm_table import ArmTable
 from paretorch.recipes.compare_table import CompareTable, DenseArmTable
+from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.load import cookbook, load_recipe
 from paretorch.recipes.recipe import Recipe
 from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.train_table import DenseTable, TrainTable
 
 __all__ = [
-    "ArmTable",
     "CompareTable",
     "DenseArmTable",
     "DenseTable",
+    "ImpTable",
     "Recipe",
     "SearchTable",
     "TrainTable",

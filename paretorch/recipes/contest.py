@@ -13,7 +13,7 @@ from paretorch.pipelines.family import Family
 from paretorch.pipelines.pruned_family import PrunedFamily
 from paretorch.pipelines.screened_family import ScreenedFamily
 from paretorch.pipelines.trained_family import TrainedFamily
-from paretorch.recipes.arm_table import arm_at, grid
+from paretorch.recipes.arm_methods import arm_at, grid, table_of
 from paretorch.recipes.compare_table import CompareTable, DenseArmTable
 from paretorch.recipes.strict import nearest, validated
 from paretorch.recipes.train_table import DenseTable, TrainTable
@@ -189,12 +189,15 @@ class Contest:
         if not candidate.prunes or "random" in self.compare.left_out or self.compare.mode == "screening":
             return None
         point, where = next((p, where) for p, where in self.pruned if p["name"] == candidate.name)
-        if "layer_sparsity" in point:
+        control = table_of(point, where).random_control
+        if control is None or "layer_sparsity" in point:
+            what = "with layer_sparsity" if control is not None else f"of method {point['method']!r}"
             raise InputError(
-                f"{where}: with layer_sparsity there is no random version of the candidate to control for; use "
-                'sparsity, or say left_out = { random = "..." } in [compare]'
+                f"{where}: {what} there is no random version of the candidate to control for; "
+                + ("use sparsity, or " if control is not None else "")
+                + 'say left_out = { random = "..." } in [compare]'
             )
-        changed = {**point, "name": f"{candidate.name}, random weights", "allocation": "random"}
+        changed = {**point, **control, "name": f"{candidate.name}, random weights"}
         return self._pruned(changed, where, role="control:random")
 
 

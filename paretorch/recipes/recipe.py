@@ -14,7 +14,7 @@ from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.comparison import Comparison
 from paretorch.pipelines.dense import DenseSource, PublishedDense, TrainedDense
 from paretorch.pipelines.sweep import Sweep
-from paretorch.recipes.arm_table import expand
+from paretorch.recipes.arm_methods import expand
 from paretorch.recipes.compare_table import CompareTable
 from paretorch.recipes.contest import Contest
 from paretorch.recipes.search_table import SearchTable

@@ -19,17 +19,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paretorch.errors import InputError
-from paretorch.recipes.arm_table import ArmTable
+from paretorch.recipes.arm_methods import METHODS
 from paretorch.recipes.strict import Strict, nearest, validated
 from paretorch.recipes.train_table import DenseTable, TrainTable
 
 Objective = Literal["validation", "nonzeros", "macs_nonzero", "total_bytes", "seconds"]
 
+# Keys of an arm are those of any method: one that its own does not have is refused when the arm is built.
 # The options of a task are known to its factory alone, which refuses others by name.
 KNOWN_KEYS: dict[str, list[str] | None] = {
     "train": list(TrainTable.model_fields),
     "dense": list(DenseTable.model_fields),
-    "arm": list(ArmTable.model_fields),
+    "arm": list(dict.fromkeys(key for table in METHODS.values() for key in table.model_fields if key != "method")),
     "task_options": None,
 }
 
