@@ -66,7 +66,7 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
 
     from paretorch.evidence.report import write_report
     from paretorch.evidence.terminal import print_front
-    from paretorch.evidence.verdict import verdict
+    from paretorch.evidence.verdict import closing
 
     records = sweep.run(folder, resume=resume)
     path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
@@ -74,7 +74,8 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
     print_front(records, console)
     typer.echo(f"Report: {path}")
     typer.echo(f"Records, checkpoints and models: {folder / 'runs'}")
-    typer.echo(verdict(records)[0])
+    for sentence in closing(records):
+        typer.echo(sentence)
     if diverged := [record.run_id for record in records if record.status == "diverged"]:
         raise RunError(
             f"{len(diverged)} of {len(records)} runs diverged: {', '.join(diverged)}; the others are complete"

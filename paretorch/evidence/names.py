@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from paretorch.evidence.arms import Arm
-from paretorch.evidence.quantities import sparsity
+from paretorch.evidence.quantities import removed_share
 from paretorch.evidence.words import setting
 
 TUNED = "tuned"  # True when a rate was chosen among trials
-SWEPT = ("sparsity", "epochs", "cycles")  # what describes a setting rather than a competitor
+LEVELS = ("sparsity", "params", "macs", "width")  # how far an arm compresses
+SWEPT = (*LEVELS, "epochs", "cycles")  # what describes a setting rather than a competitor
 
 
 def name_of(arm: Arm, *, without: Sequence[str] = ()) -> str:
@@ -26,21 +27,21 @@ def name_of(arm: Arm, *, without: Sequence[str] = ()) -> str:
 
 
 def series_name(arm: Arm) -> str:
-    """The name without sparsity: one series is one recipe swept over sparsity. The dense model is "dense"."""
-    return "dense" if arm.is_baseline else name_of(arm, without=("sparsity",))
+    """The name without what is swept: one series is one recipe at several sizes. The dense model is "dense"."""
+    return "dense" if arm.is_baseline else name_of(arm, without=LEVELS)
 
 
 def level(arm: Arm) -> float:
-    """The sparsity an arm was asked for, else the one it has; 0 when neither is known."""
+    """The sparsity an arm was asked for, else the share that it removed; 0 when neither is known."""
     wanted = arm.group.get("sparsity")
     if isinstance(wanted, int | float):
         return float(wanted)
-    measured = arm.interval(sparsity)
-    return 0.0 if measured is None else measured.mean
+    measured = arm.interval(removed_share)
+    return 0.0 if measured is None else round(measured.mean, 6)
 
 
 def ordered(arms: Iterable[Arm]) -> list[Arm]:
-    """Dense first, then by sparsity; at equal sparsity in the order in which the series first appear."""
+    """Dense first, then by what was removed; at equal shares in the order in which the series first appear."""
     arms = list(arms)
     position = {name: i for i, name in enumerate(dict.fromkeys(map(series_name, arms)))}
     return sorted(arms, key=lambda arm: (not arm.is_baseline, level(arm), position[series_name(arm)]))

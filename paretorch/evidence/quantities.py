@@ -1,7 +1,8 @@
 """What a record says about each quantity, in one place; None where it says nothing.
 
-Counted numbers (bytes, zeros, MACs) come from the cost and from the ledger's pruning lines; training costs are summed
-over all phases, dense training and retraining included. The speed-up is read in one of two ways:
+Counted numbers (bytes, zeros, widths, MACs) come from the cost and from the ledger's lines of pruning and cutting;
+training costs are summed over all phases, dense training and retraining included. The speed-up is read in one of two
+ways:
 
 - measured side by side: a ledger line holds "speedups", a list of {"batch", "value", "low", "high", "n", "coverage",
   "quiet", "reason"}, the `Ratio` of an interleaved comparison with the dense model (above 1 is faster);
@@ -52,6 +53,29 @@ def sparsity(record: RunRecord) -> float | None:
     if pruned is None or kept is None:
         return 0.0 if record.is_baseline else None
     return pruned / (pruned + kept)
+
+
+def widths_of(record: RunRecord) -> list[dict[str, Any]]:
+    """{"group", "width", "full"} of every width group, in the order of execution; [] for a model that was not cut."""
+    return next((list(line["widths"]) for line in reversed(record.phases) if line.get("widths")), [])
+
+
+def is_cut(record: RunRecord) -> bool:
+    """Whether shapes of the model became smaller, as the ledger says."""
+    return bool(widths_of(record))
+
+
+def removed_share(record: RunRecord) -> float | None:
+    """How much was removed: zeros of the prunable weights; of a cut model parameters, or units where they are unknown.
+
+    None when nothing was removed that the record knows of; 0 for the dense baseline.
+    """
+    if not (widths := widths_of(record)):
+        return sparsity(record)
+    line = next(line for line in reversed(record.phases) if line.get("widths"))
+    if line.get("params") and line.get("params_full"):
+        return float(1 - line["params"] / line["params_full"])
+    return 1 - math.fsum(one["width"] for one in widths) / math.fsum(one["full"] for one in widths)
 
 
 def training_epochs(record: RunRecord) -> float | None:

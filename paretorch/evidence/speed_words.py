@@ -10,7 +10,14 @@ sentence says so from the measured ratio, with its interval, and "not certified"
 from collections.abc import Sequence
 
 from paretorch.evidence.arms import Arm
-from paretorch.evidence.quantities import RESOLUTION, MeasuredSpeed, best_dense_speeds, cost_field, measured_speeds
+from paretorch.evidence.quantities import (
+    RESOLUTION,
+    MeasuredSpeed,
+    best_dense_speeds,
+    cost_field,
+    is_cut,
+    measured_speeds,
+)
 from paretorch.evidence.words import listing, percent, plural, ratio
 
 NAMED = 4  # arms that a sentence names one by one
@@ -33,11 +40,13 @@ def speed_sentences(compressed: Sequence[Arm], baseline: Arm | None) -> list[str
 
 
 def macs_sentence(compressed: Sequence[Arm]) -> list[str]:
-    """The largest reduction in counted multiply-accumulates, called theoretical; [] when not counted."""
+    """The largest reduction by zeros in counted multiply-accumulates, called theoretical; [] when not counted."""
     reductions = []
     for arm in compressed:
         dense = arm.interval(lambda run: cost_field(run, "macs_dense"))
         nonzero = arm.interval(lambda run: cost_field(run, "macs_nonzero"))
+        if any(is_cut(run) for run in arm.runs):
+            continue  # its kernels multiply no less than what it holds
         if dense is not None and nonzero is not None and nonzero.mean > 0:
             reductions.append((dense.mean / nonzero.mean, arm.label))
     if not reductions:

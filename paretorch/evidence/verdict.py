@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
 from paretorch.evidence.front_words import front_sentences
+from paretorch.evidence.kind_words import kind_sentences
 from paretorch.evidence.names import SWEPT, TUNED, name_of
-from paretorch.evidence.quantities import sparsity, training_epochs
+from paretorch.evidence.quantities import is_cut, removed_share, training_epochs
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.reference_words import reference_sentences
 from paretorch.evidence.side_effect_words import COLLAPSE, side_effect_sentences
@@ -55,6 +56,7 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
         *reference_sentences(arms, baseline),
         *_side_effects(compressed, baseline),
         *_training_cost(compressed, baseline),
+        *kind_sentences(compressed, baseline, timed=False),
         *speed_sentences(compressed, baseline),
         *macs_sentence(compressed),
         *_failures(arms),
@@ -62,6 +64,20 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
     if baseline is None and len(sentences) > 1 and compressed:
         sentences.append(sentences.pop(0))  # a missing baseline is a caveat, not the finding
     return sentences
+
+
+def closing(records: Iterable[RunRecord]) -> list[str]:
+    """The main finding, then what masks and what cuts brought: what the command line ends with.
+
+    Raises:
+        InputError, NotComparableError: as `verdict`.
+    """
+    arms = arms_of(records)
+    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
+    return [
+        verdict(run for arm in arms for run in arm.runs)[0],
+        *kind_sentences(compressed, baseline_of(arms), timed=True),
+    ]
 
 
 def contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
@@ -97,7 +113,7 @@ def claim(interval: Interval | None) -> str:
 
 
 def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm | None) -> list[str]:
-    """The main finding: the sparsest arm that keeps validation quality, or the one that comes closest."""
+    """The main finding: the most compressed arm that keeps validation quality, or the one that comes closest."""
     workload = arms[0].runs[0].workload
     if baseline is None or baseline.quality is None:
         state = "These runs hold no dense baseline" if baseline is None else "No dense run finished with a test result"
@@ -110,8 +126,9 @@ def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm
     arm, keeps = headline_arm(compressed, baseline)
     assert arm.quality is not None
     gap = difference(arm, baseline)
+    most = "most compressed" if any(is_cut(run) for other in compressed for run in other.runs) else "sparsest"
     chosen = {
-        True: f"the sparsest arm that keeps validation {metric.name} within {percent(TOLERANCE)} of dense is",
+        True: f"the {most} arm that keeps validation {metric.name} within {percent(TOLERANCE)} of dense is",
         False: f"no arm keeps validation {metric.name} within {percent(TOLERANCE)} of dense; the closest is",
         None: "validation results are missing, so the least compressed arm is shown:",
     }[keeps]
@@ -125,7 +142,7 @@ def headline_arm(compressed: Sequence[Arm], baseline: Arm) -> tuple[Arm, bool | 
     """The arm to speak of, chosen without test data, and whether it keeps the dense validation quality."""
 
     def removed(arm: Arm) -> float:
-        interval = arm.interval(sparsity)
+        interval = arm.interval(removed_share)
         return 0.0 if interval is None else interval.mean
 
     dense = baseline.validation

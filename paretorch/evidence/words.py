@@ -13,6 +13,7 @@ from paretorch.evidence.statistics import Interval
 
 _FRACTIONS = ("accuracy", "top1", "top5", "f1")
 _DIGITS = 1
+_OF = {"params": "parameters", "macs": "MACs", "width": "widths"}
 
 
 class Metric:
@@ -140,9 +141,11 @@ def listing(items: list[str]) -> str:
 
 
 def factor(name: str, value: Any) -> str:
-    """One factor of a group: '90 % sparsity', '2 retraining epochs', '3 cycles', 'allocation global'."""
+    """One factor of a group: '90 % sparsity', '50 % of the MACs', '2 retraining epochs', 'allocation erk'."""
     if name == "sparsity" and _is_number(value):
         return f"{percent(value)} sparsity"
+    if name in _OF and _is_number(value):
+        return f"{percent(value)} of the {_OF[name]}"
     if name == "epochs" and _is_number(value):
         return plural(value, "retraining epoch")
     if name == "cycles" and _is_number(value):
