@@ -1,0 +1,1 @@
+"""Linear layers as products of two, whose ranks are widths."""
