@@ -34,11 +34,10 @@ from paretorch.errors import InputError
 from paretorch.methods.sparsity.binding import unwrapped
 from paretorch.methods.width.cut_parts import missing, named_modules, new_epsilon, resized
 from paretorch.methods.width.groups import Axis, Profile, RmsScale, WidthGroups
+from paretorch.methods.width.slots import Slot, exchanged, slots_of
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 REMEMBERED = 8192  # slices of axes; every axis has as many as its groups have widths together
-
-Slot = tuple[dict[str, Any], str]
 
 
 class OrderedModel:
@@ -60,7 +59,7 @@ class OrderedModel:
         self._axes: dict[str, list[tuple[int, Axis]]] = {}
         for number, axis in enumerate(groups.axes):
             self._axes.setdefault(axis.tensor, []).append((number, axis))
-        self._slots = _slots(self._modules, self._axes)
+        self._slots = slots_of(self._modules, self._axes)
         self._index = lru_cache(REMEMBERED)(self._find_index)
         self._inside = False
         for name in self._axes:
@@ -90,14 +89,11 @@ class OrderedModel:
         if widths != self.groups.full or statistics is not None:
             own = self.statistics(widths) if statistics is None else self._checked(statistics, widths)
             tensors, attributes = self._sliced(widths, own), self._sized(widths)
-        old_tensors = [((store, key), store[key]) for (store, key), _ in tensors]
-        old_attributes = [(module, key, getattr(module, key)) for module, key, _ in attributes]
         self._inside = True
         try:
-            _put(tensors, attributes)
-            yield self.model
+            with exchanged(tensors, attributes):
+                yield self.model
         finally:
-            _put(old_tensors, old_attributes)
             self._inside = False
 
     def statistics(self, profile: Iterable[int]) -> dict[str, Tensor]:
@@ -219,27 +215,3 @@ class OrderedModel:
 def _own(axis: Axis, widths: Profile) -> Profile:
     """The widths of the groups that stand on this axis."""
     return tuple(widths[group] for group in axis.count.per_unit)
-
-
-def _slots(modules: Mapping[str, nn.Module], names: Iterable[str]) -> dict[str, list[Slot]]:
-    """For each tensor name all places that hold this tensor: more than one where it is tied or its module shared."""
-    named: dict[str, Tensor] = {}
-    places: dict[int, dict[tuple[int, str], Slot]] = {}
-    for prefix, module in modules.items():
-        for store in (module._parameters, module._buffers):
-            for key, tensor in store.items():
-                if tensor is not None:
-                    named[f"{prefix}.{key}".removeprefix(".")] = tensor
-                    places.setdefault(id(tensor), {})[id(store), key] = (store, key)
-    for name in names:
-        if name not in named:
-            raise InputError(missing(name, "parameter or buffer", modules[""], list(named)))
-    return {name: list(places[id(named[name])].values()) for name in names}
-
-
-def _put(tensors: Iterable[tuple[Slot, Tensor]], attributes: Iterable[tuple[nn.Module, str, Any]]) -> None:
-    """Straight into the stores, because `setattr` takes nothing but a Parameter where one stood."""
-    for (store, key), tensor in tensors:
-        store[key] = tensor
-    for module, attribute, value in attributes:
-        setattr(module, attribute, value)
