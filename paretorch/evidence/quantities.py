@@ -41,9 +41,14 @@ def last_pruning(record: RunRecord) -> dict[str, object]:
     return next((line for line in reversed(record.phases) if "pruned" in line and "kept" in line), {})
 
 
+def last_compression(record: RunRecord) -> dict[str, object]:
+    """The last ledger line that pruned or cut; {} when nothing did."""
+    return next((line for line in reversed(record.phases) if "pruned" in line or line.get("widths")), {})
+
+
 def pruning_field(record: RunRecord, name: str) -> float | None:
-    """A number of the last pruning line, e.g. "pruned" or "validation_raw"; None when unknown."""
-    value = last_pruning(record).get(name)
+    """A number of the last line that pruned or cut, e.g. "pruned" or "validation_raw"; None when unknown."""
+    value = last_compression(record).get(name)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 

@@ -69,7 +69,7 @@ def _size(arms: Sequence[Arm]) -> Axis:
             title="Quality against size",
             label="non-zero parameters (counted)",
             caption="Non-zero parameters are counted exactly. A masked model stored as dense tensors takes as many "
-            "bytes as before; the bytes that were really stored are in the cost table.",
+            "bytes as before, and a cut one fewer; the bytes that were really stored are in the cost table.",
             places=nonzeros,
             log=True,
         )

@@ -43,6 +43,8 @@ _SCHEDULES = {
 }
 _METHODS = {
     "IMP": "Iterative magnitude pruning: set the smallest weights to zero, retrain, in one or more cycles.",
+    "cut": "Structured pruning: whole channels, heads or hidden units are removed and tensors become smaller; then "
+    "the smaller model is retrained.",
     "dense": "The same network without compression, the baseline.",
 }
 

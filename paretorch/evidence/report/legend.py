@@ -101,5 +101,9 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
     "pentagon": _regular(5, start=-math.pi / 2),
     "hourglass": [(-0.9, -1), (0.9, -1), (-0.9, 1), (0.9, 1)],
     "bowtie": [(-1, -0.9), (1, 0.9), (1, -0.9), (-1, 0.9)],
+    "hexagon": _regular(6, start=-math.pi / 2),
+    "octagon": _regular(8, start=math.pi / 8),
+    "hexagram": _regular(6, start=-math.pi / 2, inner=0.75),
+    "star-diamond": _regular(4, start=-math.pi / 2, inner=0.65),
     "star": _regular(5, start=-math.pi / 2, inner=0.5),
 }

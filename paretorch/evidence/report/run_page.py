@@ -20,6 +20,7 @@ from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.run_tables import cost_table, layer_table, phase_table, quality_table, speed_table
 from paretorch.evidence.report.side_effect_tables import side_effect_tables
 from paretorch.evidence.report.table import without_empty_columns
+from paretorch.evidence.report.widths import CAPTION, widths_figure, widths_table
 from paretorch.evidence.side_effect_words import side_effect_sentences
 from paretorch.evidence.speed_words import macs_sentence, speed_sentences
 from paretorch.evidence.words import grouped, percent, plain, plural
@@ -28,13 +29,13 @@ from paretorch.evidence.words import grouped, percent, plain, plural
 def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) -> Path:
     """Write the page; see `write_report`."""
     arm = Arm(label=run.arm, runs=(run,))
-    curves = run_curves(run)
+    curves, widths = run_curves(run), widths_figure([arm])
     tables = [quality_table(run, arm.metric), phase_table(run, arm.metric), cost_table(run), speed_table(run)]
     broken = [without_empty_columns(table) for table in side_effect_tables({run.arm: [run]})]
     return write_page(
         "run.html",
         path,
-        figures={"curves": curves} if curves else {},
+        figures={key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn},
         title=title or f"{run.workload}: {run.run_id}",
         command=command,
         subtitle=" · ".join([run.workload, run.arm, f"seed {run.seed}", run.status.replace("_", " ")]),
@@ -42,6 +43,8 @@ def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) ->
         tiles=_tiles(arm),
         recipe=_recipe(run),
         has_curves=curves is not None,
+        widths=widths and {"key": "widths", "title": "Widths by layer", "caption": CAPTION},
+        profiles=widths_table([arm]),
         tables=[*[table for table in tables if table], *broken],
         layers=layer_table(run),
         terms=terms([arm]),

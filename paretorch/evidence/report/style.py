@@ -14,6 +14,7 @@ SYMBOLS = (
     *("circle", "square", "diamond", "triangle-up", "triangle-down", "cross"),
     *("x", "pentagon", "hourglass", "bowtie", "triangle-left", "triangle-right"),
 )
+CUT_SYMBOLS = ("hexagon", "octagon", "hexagram", "star-diamond")  # of models with smaller tensors, and of no others
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 DARK = dict(zip(_LIGHT, _DARK, strict=True)) | {
@@ -70,3 +71,9 @@ def marks(index: int) -> Marks:
     """Marks of series number `index` (from 0): `DISTINCT` pairs of symbol and dash before the first repeats."""
     turn, place = divmod(index, len(SYMBOLS))
     return Marks(_LIGHT[index % len(_LIGHT)], SYMBOLS[place], DASHES[turn % len(DASHES)])
+
+
+def cut_marks(index: int, *, after: int) -> Marks:
+    """Marks of series number `index` among those of cut models, which stand `after` other series."""
+    turn, place = divmod(index, len(CUT_SYMBOLS))
+    return Marks(_LIGHT[(after + index) % len(_LIGHT)], CUT_SYMBOLS[place], DASHES[turn % len(DASHES)])

@@ -23,6 +23,7 @@ from paretorch.evidence.report.sweep_tables import (
     speed_table,
 )
 from paretorch.evidence.report.table import Table, without_empty_columns
+from paretorch.evidence.report.widths import CAPTION, widths_figure, widths_table
 from paretorch.evidence.verdict import comparisons, headline_arm, verdict
 from paretorch.evidence.words import plural
 
@@ -36,14 +37,14 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
     references = references_of(arms)
     axes = axes_of(arms, baseline)
     figures = {axis.key: scatter(arms, axis, references=references) for axis in axes}
-    curves = arm_curves(arms)
+    curves, widths = arm_curves(arms), widths_figure(arms)
     tables = [quality_table(arms, baseline), cost_table(arms), speed_table(arms, baseline), comparison_table(arms)]
     sentences, folded = verdict_parts(arms)
     overview = side_effect_tables({arm.label: arm.runs for arm in arms})[:1]
     return write_page(
         "sweep.html",
         path,
-        figures=figures | ({"curves": curves} if curves else {}),
+        figures=figures | {key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn},
         title=title or f"{records[0].workload}: a sweep",
         command=command,
         subtitle=subtitle(arms),
@@ -51,6 +52,8 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
         folded=folded,
         fronts=[figure_of(axis.key, axis.title, axis.caption + far_words(arms, references)) for axis in axes],
         has_curves=curves is not None,
+        widths=widths and figure_of("widths", "Widths by layer", CAPTION),
+        profiles=widths_table(arms),
         dashes=dash_words(arms),
         tables=[without_empty_columns(table) for table in (*tables, *overview) if table],
         details=[without_empty_columns(table) for table in _side_effects_of_the_finding(arms, baseline)],

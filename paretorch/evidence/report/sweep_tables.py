@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from paretorch.evidence.arms import Arm, difference
 from paretorch.evidence.quantities import (
     best_dense_speeds,
-    last_pruning,
+    last_compression,
     measured_speeds,
     pruning_field,
     sparsity,
@@ -58,7 +58,8 @@ def quality_table(arms: Sequence[Arm], baseline: Arm | None) -> Table:
         key="quality",
         title="Quality",
         caption=f"Mean over seeds ± half of the 95 % t-interval; {metric.direction}. The test data decide nothing: "
-        "arms are chosen by validation. The columns after pruning are of the last pruning step, before its retraining.",
+        "arms are chosen by validation. The columns after pruning are of the last step that pruned or "
+        "cut, before retraining.",
         head=[
             "arm",
             "runs",
@@ -189,7 +190,7 @@ def runs_table(arms: Sequence[Arm]) -> Table:
     rows = []
     for run in (run for arm in arms for run in arm.runs):
         retrained: dict[str, object] = next((line for line in reversed(run.phases) if "lr_peak" in line), {})
-        pruning = last_pruning(run)
+        pruning = last_compression(run)
         numbers = [retrained.get("lr_peak"), pruning.get("d1"), retrained.get("d2"), training_epochs(run)]
         seconds = training_seconds(run)
         rows.append(
