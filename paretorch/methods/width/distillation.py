@@ -1,0 +1,83 @@
+"""Sub-networks that learn from the whole network: cross-entropy with its detached softmax as targets, temperature 1.
+
+    L = CE(f(x; C), y) + sum over w of CE(f(x; w), sg softmax f(x; C))
+
+The term of a profile that is the centre itself is left out. With one sampled profile this is the self-distillation of
+FjORD (Horvath et al., NeurIPS 2021; weights 1 : 1 and no label term for the sampled profile, as in the authors'
+baseline) and the full pass of Maestro; with a sandwich it is the in-place distillation of universally slimmable
+networks (Yu and Huang, ICCV 2019, section 3.2).
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretorch.errors import InputError
+from paretorch.methods.method import Run
+
+IGNORED = -100  # the label where there is nothing to predict
+
+
+class _Given(nn.Module):
+    """Stands for a model whose output is known already."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        return self.output
+
+
+def check_distillable(task: Any) -> None:
+    """Raise InputError for a task without `logits` and `labels`, from which soft targets are made."""
+    if not (callable(getattr(task, "logits", None)) and callable(getattr(task, "labels", None))):
+        raise InputError(
+            f"distillation needs class scores, and {type(task).__name__} has no `logits` and `labels`; train with "
+            "full_pass=False, or give the task both"
+        )
+
+
+def loss_and_logits(run: Run, batch: Any) -> tuple[Tensor, Tensor]:
+    """The task's loss on labels, and the logits of the same single forward pass, detached.
+
+    Raises:
+        InputError: if the task has no logits for this batch, or its loss calls the model more than once.
+    """
+    outputs: list[Any] = []
+    handle = run.model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        loss: Tensor = run.task.loss(run.wrapped, batch)
+    finally:
+        handle.remove()
+    if len(outputs) != 1:
+        raise InputError(
+            f"the loss of {type(run.task).__name__} calls the model {len(outputs)} times; distillation needs one "
+            "call, whose output is the target of the others. Train with full_pass=False."
+        )
+    return loss, _logits(run, _Given(outputs[0]), batch).detach()
+
+
+def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:
+    """Mean cross-entropy of the model as it is now against the softmax of `teacher`, over what has a label.
+
+    Args:
+        run: at the profile that learns.
+        batch: of the step.
+        teacher: logits, (n, classes) or (n, positions, classes), detached.
+    """
+    logits = _logits(run, run.wrapped, batch)
+    labelled = run.task.labels(batch) != IGNORED
+    return F.cross_entropy(logits[labelled].float(), teacher[labelled].float().softmax(-1))
+
+
+def _logits(run: Run, model: nn.Module, batch: Any) -> Tensor:
+    logits = run.task.logits(model, batch)
+    if logits is None:
+        raise InputError(
+            f"distillation needs class scores, and the `logits` of {type(run.task).__name__} are None; train with "
+            "full_pass=False"
+        )
+    found: Tensor = logits
+    return found
