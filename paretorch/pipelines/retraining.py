@@ -5,11 +5,10 @@ Source: Zimmer, Spiegel and Pokutta, "How I learned to stop worrying and love re
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from paretorch.errors import InputError
@@ -22,9 +21,8 @@ from paretorch.methods.schedules import (
     check_finetune_baseline,
     retraining_schedule,
 )
-from paretorch.training.data import Batch
+from paretorch.pipelines.batches import training_batches
 from paretorch.training.devices import repeatable_cudnn
-from paretorch.training.seeding import generator
 from paretorch.training.trainer import Trainer
 
 CALIBRATION_STEPS = 5
@@ -152,15 +150,6 @@ def reestimate(trainer: Trainer, model: nn.Module, *, name: str, count: int) -> 
     """
     if count == 0:
         return 0
-    size = trainer.settings.batch_size
-
-    def batches() -> Iterator[Batch]:
-        order = torch.randperm(len(trainer.train_set), generator=generator(trainer.seed, name))
-        for position, index in enumerate(order.split(size)[:count]):
-            batch = trainer.train_set.batch(index)
-            batch = {key: tensor.to(trainer.device) for key, tensor in batch.items()}
-            stream = generator(trainer.seed, name, position)
-            yield trainer.task.prepare(batch, training=True, generator=stream)
-
+    batches = training_batches(trainer, name=name, count=count, augmented=True)
     with repeatable_cudnn():
-        return reestimate_batchnorm(model, batches(), forward=lambda model, batch: trainer.task.loss(model, batch))
+        return reestimate_batchnorm(model, batches, forward=lambda model, batch: trainer.task.loss(model, batch))
