@@ -6,7 +6,7 @@ shared key and value heads, a weight that is tied to an embedding.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,27 +28,13 @@ from paretorch.training.models.wide_resnet import WideResNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two layers, the second of which alone reads the first, and the norms between; why they cannot be cut, if so."""
-
-    producer: str
-    consumer: str
-    norms: tuple[str, ...] = ()
-    refused: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A constructor with its arguments, inputs for a batch of two, and the shape of one example's output.
-
-    pair: layers to cut channels between; None where no two layers stand one behind the other (gated units).
-    """
+    """A constructor with its arguments, inputs for a batch of two, and the shape of one example's output."""
 
     constructor: Callable[..., nn.Module]
     kwargs: dict[str, Any] = field(default_factory=dict)
     inputs: Callable[[], tuple[Tensor, ...]]
     output: tuple[int, ...] = (10,)
-    pair: Pair | None = None
 
     def build(self) -> nn.Module:
         return self.constructor(**self.kwargs)
@@ -66,10 +52,6 @@ def noisy_images() -> tuple[Tensor, ...]:
     return torch.randn(2, 1, 8, 8), torch.tensor([3, 40])
 
 
-BLOCK = "layer2.0"
-INSIDE_BLOCK = Pair(producer=f"{BLOCK}.conv1", consumer=f"{BLOCK}.conv2", norms=(f"{BLOCK}.bn1",))
-PERCEPTRON = Pair(producer="blocks.1.widen", consumer="blocks.1.narrow")
-
 SMALL_STAGES = {"blocks": (1, 1, 1, 1), "width": 8, "num_classes": 10}
 DECODER = {"vocab_size": 11, "context": 8, "width": 16, "depth": 2, "heads": 4}
 
@@ -78,90 +60,69 @@ ARCHITECTURES = {
         constructor=mlp,
         kwargs={"sizes": (12, 9, 10)},
         inputs=lambda: (torch.randn(2, 12),),
-        pair=Pair(producer="1", consumer="3"),
     ),
-    "cifar-resnet-a": Architecture(constructor=CifarResNet, kwargs={"depth": 8}, inputs=images(16), pair=INSIDE_BLOCK),
-    "cifar-resnet-b": Architecture(
-        constructor=CifarResNet, kwargs={"depth": 8, "shortcut": "B"}, inputs=images(16), pair=INSIDE_BLOCK
-    ),
-    "resnet-imagenet-stem": Architecture(constructor=ResNet, kwargs=SMALL_STAGES, inputs=images(64), pair=INSIDE_BLOCK),
-    "resnet-cifar-stem": Architecture(
-        constructor=ResNet, kwargs={**SMALL_STAGES, "stem": "cifar"}, inputs=images(16), pair=INSIDE_BLOCK
-    ),
+    "cifar-resnet-a": Architecture(constructor=CifarResNet, kwargs={"depth": 8}, inputs=images(16)),
+    "cifar-resnet-b": Architecture(constructor=CifarResNet, kwargs={"depth": 8, "shortcut": "B"}, inputs=images(16)),
+    "resnet-imagenet-stem": Architecture(constructor=ResNet, kwargs=SMALL_STAGES, inputs=images(64)),
+    "resnet-cifar-stem": Architecture(constructor=ResNet, kwargs={**SMALL_STAGES, "stem": "cifar"}, inputs=images(16)),
     "bottleneck-resnet": Architecture(
         constructor=ResNet,
         kwargs={**SMALL_STAGES, "bottleneck": True, "stem": "cifar"},
         inputs=images(16),
-        pair=INSIDE_BLOCK,
     ),
     "resnext": Architecture(
         constructor=ResNet,
         kwargs={**SMALL_STAGES, "bottleneck": True, "groups": 4, "width_per_group": 16, "stem": "cifar"},
         inputs=images(16),
-        pair=replace(INSIDE_BLOCK, refused="has groups=4"),
     ),
     "wide-resnet": Architecture(
         constructor=WideResNet,
         kwargs={"depth": 10, "widen": 1},
         inputs=images(16),
-        pair=replace(INSIDE_BLOCK, norms=(f"{BLOCK}.bn2",)),
     ),
     "vgg": Architecture(
         constructor=VGG,
         kwargs={"depth": 11, "width": 4},
         inputs=images(),
-        pair=Pair(producer="features.0", consumer="features.4", norms=("features.1",)),
     ),
     "vgg-flattened": Architecture(
         constructor=VGG,
         kwargs={"depth": 11, "width": 4, "side": 2, "hidden": (16,)},
         inputs=images(64),
-        pair=Pair(producer="features.25", consumer="classifier.0", norms=("features.26",)),
     ),
     "mobilenet-v2": Architecture(
         constructor=MobileNetV2,
         kwargs={"width": 0.25, "stem": "cifar", "num_classes": 10},
         inputs=images(),
-        pair=Pair(
-            producer="blocks.1.expand",
-            consumer="blocks.1.depthwise",
-            norms=("blocks.1.expand_norm",),
-            refused="[Dd]epthwise",
-        ),
     ),
     "densenet": Architecture(
         constructor=DenseNet,
         kwargs={"blocks": (2, 2), "growth": 4, "stem": "cifar", "num_classes": 10},
         inputs=images(16),
-        pair=Pair(producer="features.1.conv1", consumer="features.1.conv2", norms=("features.1.norm2",)),
     ),
     "group-norm-cnn": Architecture(
         constructor=GroupNormCNN,
         kwargs={"width": 8, "groups": 4},
         inputs=images(16),
-        pair=Pair(producer="conv1", consumer="conv2", norms=("norm1",), refused="is a GroupNorm"),
     ),
     "vit": Architecture(
         constructor=ViT,
         kwargs={"image_side": 16, "patch_side": 4, "width": 16, "depth": 2, "heads": 4, "num_classes": 10},
         inputs=images(16),
-        pair=PERCEPTRON,
     ),
     "unet": Architecture(
         constructor=UNet,
         kwargs={"width": 8, "multipliers": (1, 2), "groups": 4},
         inputs=noisy_images,
         output=(1, 8, 8),
-        pair=Pair(producer="middle.conv1", consumer="middle.conv2", norms=("middle.norm2",), refused="is a GroupNorm"),
     ),
     "dcgan-generator": Architecture(
         constructor=Generator,
         kwargs={"latent": 6, "width": 4},
         inputs=lambda: (torch.randn(2, 6),),
         output=(1, 28, 28),
-        pair=Pair(producer="layers.0", consumer="layers.3", norms=("layers.1",), refused="is a ConvTranspose2d"),
     ),
-    "gpt": Architecture(constructor=GPT, kwargs=DECODER, inputs=tokens, output=(6, 11), pair=PERCEPTRON),
+    "gpt": Architecture(constructor=GPT, kwargs=DECODER, inputs=tokens, output=(6, 11)),
     "llama": Architecture(
         constructor=Llama, kwargs={**DECODER, "hidden": 24, "kv_heads": 2}, inputs=tokens, output=(6, 11)
     ),

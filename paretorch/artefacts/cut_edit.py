@@ -1,4 +1,9 @@
-"""The edit of removing channels between two layers; what it does to the model stands in `cutting`."""
+"""The edit of cutting units out for good; what a cut does to a model stands in `paretorch.methods.width.cutting`.
+
+"slices": {"fc1.weight": {"0": {"size": 300, "runs": [[0, 128]]}}, ...}     entries that stay, by tensor and dimension
+"sizes": {"fc1": {"out_features": [300, 128]}, ...}                         attributes before and after
+"rms": {}                                                                   norms whose divisor is kept
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,87 +11,47 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from paretorch.artefacts.cutting import Cut, CutParameter, channel_numbers, plan_cut
 from paretorch.artefacts.edits import Edit, require_fields
-from paretorch.errors import InputError
+from paretorch.errors import ArtefactError
+from paretorch.methods.width.cutting import Cut
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CutEdit(Edit):
-    """Of the channels that `producer` makes and `consumer` reads, only `keep` stay.
+    """Of the units of a model, only those that `cut` names stay.
 
     Args:
-        producer: name of a Linear or Conv1-3d.
-        consumer: name of the layer that reads its outputs.
-        keep: the channels that stay, increasing, counted from 0; numbers are those before this cut.
-        norms: names of the BatchNorm layers between the two, all of them.
-
-    Raises:
-        InputError: `keep` is empty, negative or not increasing, or a name is no text.
+        cut: as `plan_cut` makes it. Of several cuts one after the other, each numbers the units as they are then.
     """
 
-    producer: str
-    consumer: str
-    keep: tuple[int, ...]
-    norms: tuple[str, ...] = ()
+    cut: Cut
 
     kind: ClassVar[str] = "cut"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "keep", channel_numbers(self.keep))
-        norms = tuple(self.norms) if isinstance(self.norms, list | tuple) else (None,)
-        if not all(isinstance(name, str) for name in (self.producer, self.consumer, *norms)):
-            raise InputError(
-                f"producer and consumer are names of layers, norms a tuple of names; got {self.producer!r}, "
-                f"{self.consumer!r}, {self.norms!r}."
-            )
-        object.__setattr__(self, "norms", norms)
-
     def to_dict(self) -> dict[str, Any]:
-        """The fields as they are, tuples as lists."""
-        return {
-            "producer": self.producer,
-            "consumer": self.consumer,
-            "keep": list(self.keep),
-            "norms": list(self.norms),
-        }
+        """Names and numbers of the cut."""
+        return self.cut.to_dict()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The edit from its fields; it has no tensors.
 
         Raises:
-            InputError: fields or tensors that it does not have, or values that do not describe a cut.
+            ArtefactError: fields or tensors that it does not have.
+            InputError: values that do not describe a cut.
         """
-        require_fields(cls.kind, [*fields, *tensors], ("producer", "consumer", "keep", "norms"))
-        return cls(**fields)
-
-    def plan(self, model: nn.Module) -> Cut:
-        """Work out the cut without making it; see `cutting.plan_cut`."""
-        return plan_cut(model, producer=self.producer, consumer=self.consumer, keep=self.keep, norms=self.norms)
+        if {"producer", "consumer"} & set(fields):
+            raise ArtefactError(
+                "this cut is described by a producer and a consumer, a form that was never released; a cut is "
+                "described by slices, sizes and rms. Save the model again."
+            )
+        require_fields(cls.kind, [*fields, *tensors], ("slices", "sizes", "rms"))
+        return cls(Cut.from_dict(fields))
 
     def apply(self, model: nn.Module) -> None:
-        """Make the cut, in place; see `cutting.plan_cut` for what is raised."""
-        self.plan(model).apply_()
+        """Make the cut, in place.
 
-
-def cut_parameters(model: nn.Module, edit: CutEdit) -> dict[str, CutParameter]:
-    """Full parameter name -> old and new parameter of a cut, without changing the model.
-
-    Raises:
-        InputError: the edit does not fit the model.
-    """
-    return edit.plan(model).parameters
-
-
-def cut_pair(model: nn.Module, edit: CutEdit) -> dict[str, CutParameter]:
-    """Cut a live model in place, and return the old and the new parameters by name, for migrating optimizer state.
-
-    Optimizers still hold the old parameters; `cutting` shows how a trainer replaces them.
-
-    Raises:
-        InputError: the edit does not fit the model, which is then unchanged.
-    """
-    cut = edit.plan(model)
-    cut.apply_()
-    return cut.parameters
+        Raises:
+            InputError: the cut does not fit the model.
+        """
+        self.cut.apply_(model)

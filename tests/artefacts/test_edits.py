@@ -13,6 +13,7 @@ from paretorch.artefacts.edits import Edit, decode_edit, known_edits
 from paretorch.artefacts.mask_edit import MaskEdit, combined_masks
 from paretorch.errors import ArtefactError, InputError, MaskViolationError
 from paretorch.methods.sparsity.masks import Masks
+from tests.artefacts.saved_models import CUTS
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def test_the_edits_of_the_package_are_found_and_foreign_ones_join_them() -> None
         known_edits([Impostor])
 
 
-@pytest.mark.parametrize("edit", [CutEdit(producer="a", consumer="b", keep=(0, 2), norms=("n",)), MaskEdit(masks())])
+@pytest.mark.parametrize("edit", [*CUTS, MaskEdit(masks())])
 def test_an_edit_comes_back_from_its_description(edit: Edit) -> None:
     assert decode_edit({"kind": edit.kind, **edit.to_dict()}, edit.tensors(), kinds=known_edits()) == edit
 
@@ -59,15 +60,15 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
 
 
 def test_missing_and_unknown_fields_are_named() -> None:
-    fields = CutEdit(producer="a", consumer="b", keep=(0,)).to_dict()
-    with pytest.raises(ArtefactError, match=r"missing \['keep'\], unknown \[\]"):
-        CutEdit.from_dict({k: v for k, v in fields.items() if k != "keep"}, {})
+    fields = CUTS[0].to_dict()
+    with pytest.raises(ArtefactError, match=r"missing \['sizes'\], unknown \[\]"):
+        CutEdit.from_dict({k: v for k, v in fields.items() if k != "sizes"}, {})
     with pytest.raises(ArtefactError, match=r"missing \[\], unknown \['x'\]"):
         CutEdit.from_dict({**fields, "x": 1}, {})
     with pytest.raises(ArtefactError, match=r"unknown \['t'\]"):
         CutEdit.from_dict(fields, {"t": torch.zeros(1)})
     with pytest.raises(InputError, match="increase"):
-        CutEdit.from_dict({**fields, "keep": [2, 1]}, {})
+        CutEdit.from_dict({**fields, "slices": {"w": {"0": {"size": 4, "runs": [[2, 3], [0, 1]]}}}}, {})
     with pytest.raises(ArtefactError, match=r"missing \['hash'\]"):
         MaskEdit.from_dict({}, masks().state_dict())
 
@@ -95,7 +96,7 @@ def test_masks_of_several_edits_are_joined_and_those_of_one_parameter_intersecte
     second = torch.tensor([True, False, True])
     edits = [
         MaskEdit(Masks({"a": first, "b": first})),
-        CutEdit(producer="a", consumer="b", keep=(0,)),
+        CUTS[0],
         MaskEdit(Masks({"a": second, "c": second})),
     ]
     assert combined_masks(edits) == Masks({"a": torch.tensor([True, False, False]), "b": first, "c": second})

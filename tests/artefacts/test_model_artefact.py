@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from paretorch.artefacts.cut_edit import CutEdit, cut_pair
 from paretorch.artefacts.edits import Edit
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import load_artefact, load_model, save_model
@@ -19,7 +18,7 @@ from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import mlp
-from tests.artefacts.saved_models import CUTS, IMAGES, MLP, Tied, pruned_mlp, same_state, trained_cnn
+from tests.artefacts.saved_models import CUTS, IMAGES, MLP, Tied, mlp_cut, pruned_mlp, same_state, trained_cnn
 
 
 def test_a_model_comes_back_bit_for_bit_in_evaluation_mode(tmp_path: Path) -> None:
@@ -47,7 +46,7 @@ def test_a_model_comes_back_bit_for_bit_in_evaluation_mode(tmp_path: Path) -> No
 def test_a_cut_model_is_rebuilt_and_gives_the_same_bits(tmp_path: Path) -> None:
     model = trained_cnn()
     for edit in CUTS:
-        cut_pair(model, edit)
+        edit.apply(model)
     kwargs = {"width": 4}
     save_model(tmp_path / "m", model, constructor=SmallCNN, kwargs=kwargs, edits=CUTS, example_inputs=IMAGES)
     loaded = load_artefact(tmp_path / "m")
@@ -59,7 +58,7 @@ def test_a_cut_model_is_rebuilt_and_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_masks_come_back_with_the_model_and_after_a_cut(tmp_path: Path) -> None:
     model = trained_cnn()
-    cut_pair(model, CUTS[0])
+    CUTS[0].apply(model)
     masks = magnitude_masks(model, sparsity=0.8)
     masks.apply_(model)
     edits = [CUTS[0], MaskEdit(masks)]
@@ -172,7 +171,7 @@ def unfaithful(model: nn.Module, **arguments: Any) -> dict[str, Any]:
         (lambda: unfaithful(mlp(**MLP), kwargs={"sizes": {1}}), r"kwargs\.sizes is a builtins\.set"),
         (lambda: unfaithful(mlp(**MLP), metrics={"x": float("nan")}), r"metrics\.x is nan"),
         (lambda: unfaithful(mlp(**MLP), constructor=dict, kwargs={}), "made a dict, not an nn.Module"),
-        (lambda: unfaithful(mlp(**MLP), edits=CUTS), r"edit 0 \(cut\) cannot be replayed: the producer 'conv1'"),
+        (lambda: unfaithful(mlp(**MLP), edits=CUTS), r"edit 0 \(cut\) cannot be replayed: 'conv1\.weight' is no plain"),
         (lambda: unfaithful(Tied(tie=False), constructor=Tied, kwargs={}), "tied on one side only: .*head.weight"),
         (lambda: unfaithful(changed_constant(), constructor=Tied, kwargs={}), r"state dict leaves out.*\['scale'\]"),
         (lambda: unfaithful(changed_activation(), example_inputs=torch.ones(1, 4)), "other outputs.* at output"),
@@ -197,8 +196,8 @@ def test_a_mask_that_does_not_hold_is_refused_when_saving(tmp_path: Path) -> Non
 
 def test_a_mask_edit_before_a_cut_of_its_parameter_is_refused_when_saving(tmp_path: Path) -> None:
     model, masks = pruned_mlp()
-    edits = [MaskEdit(masks), CutEdit(producer="1", consumer="3", keep=(0, 1))]
-    cut_pair(model, edits[1])
+    edits = [MaskEdit(masks), mlp_cut(MLP["sizes"], (0, 1), range(6))]
+    edits[1].apply(model)
     with pytest.raises(InputError, match=r"edit 0 \(mask\) does not hold for the finished model: .*shape"):
         save_model(tmp_path / "m", model, constructor=mlp, kwargs=MLP, edits=edits)
 

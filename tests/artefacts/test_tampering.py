@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from paretorch.artefacts import manifest as manifest_module
-from paretorch.artefacts.cut_edit import CutEdit
 from paretorch.artefacts.edits import Edit
 from paretorch.artefacts.manifest import file_sha256, write_manifest
 from paretorch.artefacts.mask_edit import MaskEdit
@@ -21,17 +20,14 @@ from paretorch.artefacts.tree import load_tree, save_tree
 from paretorch.errors import ArtefactError
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.training.models.mlp import mlp
-from tests.artefacts.saved_models import MLP, Tied, same_state
+from tests.artefacts.saved_models import MLP, Tied, mlp_cut, same_state
 
 
 @pytest.fixture
 def artefact(tmp_path: Path) -> Path:
     """A cut and masked network on disk."""
     model = mlp(**MLP)
-    edits: list[Edit] = [
-        CutEdit(producer="1", consumer="3", keep=(0, 1, 5)),
-        CutEdit(producer="3", consumer="5", keep=(2, 4)),
-    ]
+    edits: list[Edit] = [mlp_cut(MLP["sizes"], (0, 1, 5), range(6)), mlp_cut((4, 3, 6, 3), range(3), (2, 4))]
     for edit in edits:
         edit.apply(model)
     masks = magnitude_masks(model, sparsity=0.5)
@@ -115,6 +111,11 @@ def test_an_artefact_whose_replacement_was_killed_is_pointed_to(artefact: Path) 
         load_model(artefact)
 
 
+def with_slice(cut: dict[str, Any], tensor: str, dim: int, **kept: Any) -> dict[str, Any]:
+    """A cut's description with other entries of one tensor."""
+    return {**cut, "slices": {**cut["slices"], tensor: {**cut["slices"].get(tensor, {}), str(dim): kept}}}
+
+
 def test_well_sealed_files_that_do_not_make_a_model_are_refused(artefact: Path) -> None:
     manifest = load_artefact(artefact).manifest
     keep = {file.name: file.read_bytes() for file in artefact.iterdir()}
@@ -129,10 +130,27 @@ def test_well_sealed_files_that_do_not_make_a_model_are_refused(artefact: Path) 
         ({"add": {EDITS_KEY: {}}}, r"tensors are stored for the edits \[\]"),
         ({"edits": ({**cut, "kind": "melt"}, other, mask)}, "unknown kind of edit 'melt'; known are cut, "),
         (
-            {"edits": ({**cut, "keep": [0, 1, 9]}, other, mask)},
-            r"edit 0 \(cut\) cannot be replayed: keep has channel 9",
+            {"edits": (with_slice(cut, "1.weight", 0, size=6, runs=[[0, 2], [5, 7]]), other, mask)},
+            r"edit 0 \(cut\) cannot be replayed: kept entries are runs",
         ),
-        ({"edits": ({**cut, "keep": [0, 1]}, other, mask)}, r"edit 2 \(mask\) cannot be replayed.*shape"),
+        (
+            {"edits": (with_slice(cut, "1.weight", 0, size=7, runs=[[0, 2], [5, 7]]), other, mask)},
+            r"edit 0 \(cut\) cannot be replayed: 1\.weight has shape \(6, 4\); the cut is for 7 entries",
+        ),
+        (
+            {"edits": (with_slice(cut, "1.weight", 0, size=6, runs=[[0, 2]]), other, mask)},
+            r"edit 2 \(mask\) cannot be replayed.*shape",
+        ),
+        (
+            {"edits": (with_slice(cut, "9.weight", 0, size=6, runs=[[0, 2]]), other, mask)},
+            r"edit 0 \(cut\) cannot be replayed: '9\.weight' is no plain parameter",
+        ),
+        ({"edits": ({**cut, "sizes": {"1": {"out_features": [8, 3]}}}, other, mask)}, "out_features of '1' is 6"),
+        ({"edits": (cut, cut, mask)}, r"edit 1 \(cut\) cannot be replayed: .*has been made already"),
+        (
+            {"edits": ({"kind": "cut", "producer": "1", "consumer": "3", "keep": [0], "norms": []}, other, mask)},
+            "a form that was never released; a cut is described by slices, sizes and rms",
+        ),
         ({"edits": (cut, other)}, r"tensors are stored for the edits \['0', '1', '2'\], and there are 2"),
         ({"edits": (cut, other, {**mask, "hash": "0"})}, "one of them was changed"),
         ({"kwargs": {"sizes": [4, 6, 6, 2]}}, r"edit 2 \(mask\) cannot be replayed.*'5\.weight'"),

@@ -10,10 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import paretorch as pt
-from paretorch.artefacts.cut_edit import CutEdit, cut_pair
-from paretorch.errors import InputError
 from paretorch.methods.sparsity.prunable import LAYER_TYPES, prunable_parameters
-from paretorch.training.models.llama import Llama
 from tests.architectures import ARCHITECTURES, Architecture
 
 every_architecture = pytest.mark.parametrize("case", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -131,29 +128,6 @@ def test_copies_and_state_dicts_carry_everything_and_share_nothing(case: Archite
         for parameter in (*twin.parameters(), *other.parameters()):
             parameter.zero_()
     assert model(*inputs).equal(expected)
-
-
-@every_architecture
-def test_cutting_channels_is_zeroing_them_or_is_refused_with_the_reason(case: Architecture) -> None:
-    if case.pair is None:
-        assert case.constructor is Llama  # what gate and up make is multiplied before it is read
-        return
-    model, inputs = unsettled(case.build()).eval(), case.inputs()
-    channels = len(model.get_submodule(case.pair.producer).weight)
-    keep = tuple(range(1, channels, 2))
-    edit = CutEdit(producer=case.pair.producer, consumer=case.pair.consumer, keep=keep, norms=case.pair.norms)
-    if case.pair.refused:
-        with pytest.raises(InputError, match=case.pair.refused):
-            cut_pair(model, edit)
-        return
-    with torch.no_grad():
-        for name in (case.pair.producer, *case.pair.norms):
-            for parameter in model.get_submodule(name).parameters():
-                parameter[::2] = 0
-    before, macs = model(*inputs), pt.measure(model, inputs, latency=False).macs_dense
-    cut_pair(model, edit)
-    torch.testing.assert_close(model(*inputs), before, rtol=1e-4, atol=1e-5)
-    assert pt.measure(model, inputs, latency=False).macs_dense < macs
 
 
 @pytest.mark.slow

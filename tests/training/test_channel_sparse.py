@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import paretorch as pt
-from paretorch.artefacts.cut_edit import cut_pair
+from paretorch.artefacts.cut_edit import CutEdit
 from paretorch.errors import InputError
+from paretorch.methods.width.cutting import Cut
 from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.published import load_published, locate_published
 from paretorch.training.published.channel_sparse import build, unread_channels
@@ -64,15 +65,16 @@ def test_the_weights_have_as_many_zeros_as_their_authors_say(model: nn.Module) -
 
 
 def test_the_channels_that_nobody_reads_are_found_by_block(model: nn.Module) -> None:
-    edits = {edit.producer.removesuffix(".conv1"): edit for edit in unread_channels(model)}
-    assert {name: width - len(edits[name].keep) for name, (_, _, width) in UNREAD.items()} == {
+    cut = unread_channels(model)
+    kept = {name.removesuffix(".conv2.weight"): dims[1] for name, dims in cut.slices.items() if "conv2" in name}
+    assert {name: width - len(kept[name]) for name, (_, _, width) in UNREAD.items()} == {
         name: unread for name, (unread, _, _) in UNREAD.items()
     }
-    assert edits.keys() == UNREAD.keys()
-    for name, edit in edits.items():
-        removed = [channel for channel in range(UNREAD[name][2]) if channel not in edit.keep]
+    assert kept.keys() == UNREAD.keys()
+    for name, read in kept.items():
+        removed = sorted(set(range(UNREAD[name][2])) - set(read.index.tolist()))
         assert not model.get_parameter(f"{name}.conv2.weight")[:, removed].any()
-        assert model.get_parameter(f"{name}.conv2.weight")[:, edit.keep].ne(0).any(dim=(0, 2, 3)).all()
+        assert model.get_parameter(f"{name}.conv2.weight")[:, read.index].ne(0).any(dim=(0, 2, 3)).all()
 
 
 def test_cutting_them_leaves_outputs_and_answers_and_takes_the_parameters_counted_by_hand(
@@ -82,8 +84,7 @@ def test_cutting_them_leaves_outputs_and_answers_and_takes_the_parameters_counte
     cost = pt.measure(model, IMAGE, latency=False)
     with torch.no_grad():
         before = model(pixels)
-    for edit in unread_channels(model):
-        cut_pair(model, edit)
+    unread_channels(model).apply_(model)
     with torch.no_grad():
         after = model(pixels)
     assert float((after - before).norm() / before.norm()) < 1e-5
@@ -102,17 +103,16 @@ def test_cutting_them_leaves_outputs_and_answers_and_takes_the_parameters_counte
     assert cost.macs_dense - smaller.macs_dense == macs
     # The zeros that are gone were no work: what is left of conv2 is dense, and conv1's products were all nonzero.
     assert smaller.macs_nonzero == smaller.macs_dense < cost.macs_nonzero < cost.macs_dense
-    assert unread_channels(model) == ()
+    assert unread_channels(model) == Cut()
 
 
 def test_the_cut_model_is_saved_as_edits_and_loaded_with_the_same_bits(
     model: nn.Module, images: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
-    edits = unread_channels(model)
-    for edit in edits:
-        cut_pair(model, edit)
+    cut = unread_channels(model)
+    cut.apply_(model)
     path = pt.save_model(
-        tmp_path / "cut", model, constructor=CifarResNet, kwargs={"depth": 20, "shortcut": "B"}, edits=edits
+        tmp_path / "cut", model, constructor=CifarResNet, kwargs={"depth": 20, "shortcut": "B"}, edits=[CutEdit(cut)]
     )
     loaded = pt.load_model(path)
     assert count(loaded) == 272_474 - 43_194
@@ -122,15 +122,19 @@ def test_the_cut_model_is_saved_as_edits_and_loaded_with_the_same_bits(
 
 def test_channels_that_nobody_reads_are_found_without_the_published_weights() -> None:
     model = CifarResNet(depth=8, shortcut="B").eval()
-    assert unread_channels(model) == ()
+    assert unread_channels(model) == Cut()
     with torch.no_grad():
         model.get_parameter("layer2.0.conv2.weight")[:, [0, 30]] = 0
         model.get_parameter("layer1.0.conv1.weight")[:, 3] = 0  # read through the shortcut too, so it must stay
         before = model(torch.ones(1, 3, 16, 16))
-    (edit,) = unread_channels(model)
-    assert (edit.producer, edit.consumer, edit.norms) == ("layer2.0.conv1", "layer2.0.conv2", ("layer2.0.bn1",))
-    assert edit.keep == (*range(1, 30), 31)
-    cut_pair(model, edit)
+    cut = unread_channels(model)
+    assert cut.slices.keys() == {
+        "layer2.0.conv1.weight",
+        "layer2.0.conv2.weight",
+        *(f"layer2.0.bn1.{name}" for name in ("weight", "bias", "running_mean", "running_var")),
+    }
+    assert cut.slices["layer2.0.conv1.weight"][0].index.tolist() == [*range(1, 30), 31]
+    cut.apply_(model)
     torch.testing.assert_close(model(torch.ones(1, 3, 16, 16)), before, rtol=1e-5, atol=1e-6)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from paretorch.artefacts.cut_edit import CutEdit
 from paretorch.errors import InputError
+from paretorch.methods.width.cutting import Cut
+from paretorch.methods.width.kept import Kept
 from paretorch.training.models.resnet_cifar import BasicBlock, CifarResNet
 from paretorch.training.published import Published
 from paretorch.training.published.cifar_resnets import HALF_AN_IMAGE, accuracy
@@ -31,29 +32,32 @@ def build(path: Path) -> nn.Module:
     return model
 
 
-def unread_channels(model: CifarResNet) -> tuple[CutEdit, ...]:
-    """The edits that remove the channels inside blocks that no weight reads; the outputs stay what they are.
+def unread_channels(model: CifarResNet) -> Cut:
+    """The cut that removes the channels inside blocks that no weight reads; the outputs stay what they are.
 
     Args:
         model: a CIFAR ResNet; it is not changed.
 
-    Returns:
-        One edit per block that has such channels: what `cut_pair` makes and `save_model` records.
-
     Raises:
         InputError: a block reads none of its channels, so that cutting would leave none.
     """
-    edits = []
+    slices: dict[str, dict[int, Kept]] = {}
+    sizes: dict[str, dict[str, tuple[int, int]]] = {}
     for name, block in model.named_modules():
         if not isinstance(block, BasicBlock):
             continue
         read = block.conv2.weight.detach().ne(0).any(dim=(0, 2, 3))
         if not read.any():
             raise InputError(f"{name}.conv2 is all zeros: nothing of {name}.conv1 is read; remove the whole branch")
-        if not read.all():
-            keep = tuple(read.nonzero().flatten().tolist())
-            edits.append(CutEdit(producer=f"{name}.conv1", consumer=f"{name}.conv2", keep=keep, norms=(f"{name}.bn1",)))
-    return tuple(edits)
+        if read.all():
+            continue
+        kept = Kept.of(read.nonzero().flatten(), size=len(read))
+        norm = (f"bn1.{tensor}" for tensor in ("weight", "bias", "running_mean", "running_var"))
+        slices |= {f"{name}.{tensor}": {0: kept} for tensor in ("conv1.weight", *norm)}
+        slices[f"{name}.conv2.weight"] = {1: kept}
+        for layer, attribute in (("conv1", "out_channels"), ("bn1", "num_features"), ("conv2", "in_channels")):
+            sizes[f"{name}.{layer}"] = {attribute: (len(read), len(kept))}
+    return Cut(slices, sizes)
 
 
 RESNET20_CHANNEL_SPARSE = Published(
