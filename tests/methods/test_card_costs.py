@@ -19,11 +19,18 @@ from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.packing import pack
 from paretorch.methods.sparsity.patterns import filter_masks, nm_masks
+from paretorch.methods.width.dpod import DPOD
+from paretorch.methods.width.dpod_events import ShrinkPlan
+from paretorch.training.settings import TrainSettings
+from paretorch.training.trainer import Trainer
+from tests.methods.width.test_dpod import GROUPS, calibration
+from tests.methods.width.test_dpod import task as regression
 
 CARDS = cards()
 SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
-COMPARED = {"magnitude", "masks", "nm-pattern", "filter-norm", "bn-reestimate", *SCHEDULES}
+COMPARED = {"magnitude", "masks", "nm-pattern", "filter-norm", "bn-reestimate", "dpod", *SCHEDULES}
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)
+INPUTS = torch.randn(5, 6, dtype=torch.float64)  # of the network that shrinks
 
 
 def mlp() -> nn.Sequential:
@@ -213,3 +220,27 @@ def test_a_retraining_schedule_costs_nothing_per_step_and_its_epochs_as_a_whole(
 def test_the_mlp_of_these_tests_has_the_macs_of_its_shapes() -> None:
     layers = layer_shapes(mlp(), MLP_INPUT)
     assert [layer.macs for layer in layers] == [math.prod(layer.weight) for layer in layers] == [320, 128, 32]
+
+
+def test_shrinking_costs_the_predicted_forward_passes_and_leaves_the_centres_share_of_the_step() -> None:
+    task = regression()
+    plan = ShrinkPlan(target=0.8, window=(0.0, 1.0))
+    measuring = calibration(task)
+    method = DPOD(plan, calibration=measuring, groups=GROUPS, quantum=4, min_ratio=0.25)
+    batches = sum(map(len, measuring.splits))
+    calls: list[bool] = []
+    trainer = Trainer(task, TrainSettings(batch_size=16, device="cpu", evaluate_epochs=1000))
+    model = trainer.model()
+    before = flops_of_a_step(model, torch.optim.SGD(model.parameters(), lr=0.1), INPUTS.requires_grad_())
+    model.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    trainer.fit(model, phase="elastic", num_steps=10, methods=[method])
+    share = method.groups.num_macs(method.groups.full) / GROUPS.num_macs(GROUPS.full)
+    effects = CARDS["dpod"].effects(
+        layer_shapes(model, INPUTS), events=len(method.events), candidates=3, batches=batches, centre_share=share
+    )
+    evaluation = 1  # at the end of the phase
+    assert calls.count(False) - evaluation == effects["extra_forward"].added == len(method.events) * 4 * batches > 0
+    assert calls.count(True) == 10  # one pass per step, as in plain training
+    after = flops_of_a_step(model, torch.optim.SGD(model.parameters(), lr=0.1), INPUTS)
+    assert round(effects["flops_forward"].of(before)) == after < before
+    assert effects["flops_backward"] == effects["flops_forward"]

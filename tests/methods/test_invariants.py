@@ -3,7 +3,11 @@
 import pytest
 
 from paretorch.methods.catalogue import cards
-from tests.methods import invariants_of_schedules, invariants_of_sparsity  # noqa: F401 -- they register their checks
+from tests.methods import (  # noqa: F401 -- they register their checks
+    invariants_of_dpod,
+    invariants_of_schedules,
+    invariants_of_sparsity,
+)
 from tests.methods.invariants import CHECKS, invariant
 
 PROMISED = [(card.id, text) for card in cards().values() for text in card.invariants]

@@ -17,11 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paretorch.errors import InputError
+from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.grid import Grids
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.tables import Table, moved
 
 Footprint = Callable[[Profile], float]
+FOOTPRINTS = ("params", "macs", "activations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class ShrinkPlan:
     Args:
         target: fraction of the full footprint at which shrinking ends, in (0, 1].
         key: which footprint: "params", "macs" or "activations".
+        keep_at: fractions of the full footprint, in (target, 1), at which a copy of the weights is kept: of those that
+            the centre had when its footprint last exceeded the fraction.
         window: fractions of the phase between which the targets fall.
         tolerance: no event that would raise the calibration loss by more; None sets no limit.
         all_levels: measure every narrower width of every group at an event, instead of the next one only.
@@ -69,6 +73,7 @@ class ShrinkPlan:
 
     target: float
     key: str = "params"
+    keep_at: tuple[float, ...] = ()
     window: tuple[float, float] = (0.15, 0.70)
     tolerance: float | None = None
     all_levels: bool = False
@@ -78,16 +83,17 @@ class ShrinkPlan:
             raise InputError(f"target is the fraction of the footprint that is left, in (0, 1]; got {self.target}")
         if self.key not in FOOTPRINTS:
             raise InputError(f"{self.key!r} is no exact footprint to shrink by; choose from {', '.join(FOOTPRINTS)}")
+        if bad := [fraction for fraction in self.keep_at if not self.target < fraction < 1]:
+            raise InputError(
+                f"keep_at holds fractions between the target {self.target:g} and 1, at which weights are kept; got "
+                f"{bad[0]:g}"
+            )
         if not 0 <= self.window[0] < self.window[1] <= 1:
             raise InputError(
                 f"the window of events is two fractions of the phase, start < stop, in [0, 1]; got {self.window}"
             )
         if self.tolerance is not None and not self.tolerance >= 0:
             raise InputError(f"tolerance is a rise of the loss, at least 0, or None; got {self.tolerance}")
-
-    def footprint(self, groups: WidthGroups) -> Footprint:
-        """The exact footprint of a profile of these groups."""
-        return footprint_of(groups, self.key)
 
     def limit_at(self, step: int, *, num_steps: int, full: float) -> float:
         """The footprint that the centre may have at `step`, from `full` before the window to the target after it."""
@@ -111,7 +117,7 @@ class ShrinkPlan:
             InputError: if the smallest profile of the grids is above the target, saying how small it is; or if the
                 window has fewer steps than the grids have levels, since every event takes one step of the phase.
         """
-        footprint = self.footprint(groups)
+        footprint = cost_of(groups, self.key)
         smallest = tuple(widths[0] for widths in grids)
         full, least = footprint(groups.full), footprint(smallest)
         if not self.reached(least, full=full):
@@ -128,21 +134,3 @@ class ShrinkPlan:
                 f"need {levels} events, one grid step of one group each. Train longer, widen the window, or take a "
                 "larger quantum"
             )
-
-
-def footprint_of(groups: WidthGroups, key: str) -> Footprint:
-    """The exact footprint `key` of a profile of `groups`.
-
-    Raises:
-        InputError: for a key that is none of `FOOTPRINTS`.
-    """
-    if key not in FOOTPRINTS:
-        raise InputError(f"{key!r} is no exact footprint; choose from {', '.join(FOOTPRINTS)}")
-    return FOOTPRINTS[key](groups)
-
-
-FOOTPRINTS: dict[str, Callable[[WidthGroups], Footprint]] = {
-    "params": lambda groups: groups.num_params,
-    "macs": lambda groups: groups.num_macs,
-    "activations": lambda groups: groups.num_activations,
-}

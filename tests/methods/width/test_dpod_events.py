@@ -92,6 +92,8 @@ def test_a_phase_too_short_for_its_events_is_refused() -> None:
         ({"target": 0.5, "window": (0.5, 0.5)}, "start < stop"),
         ({"target": 0.5, "window": (0.7, 0.2)}, "start < stop"),
         ({"target": 0.5, "tolerance": -0.1}, "at least 0, or None; got -0.1"),
+        ({"target": 0.5, "keep_at": (0.7, 0.5)}, "between the target 0.5 and 1, at which weights are kept; got 0.5"),
+        ({"target": 0.5, "keep_at": (1.0,)}, "got 1$"),
         ({"target": 0.5, "key": "latency"}, "choose from params, macs, activations"),
     ],
 )
