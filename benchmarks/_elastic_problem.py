@@ -24,6 +24,9 @@ from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 
 BUDGETS = (0.5, 0.25, 0.12)  # of the uncut model's parameters
 QUANTUM = 4
+ONE_RUN, EACH = "DPOD, one run", "DPOD, a run each"
+SCRATCH = {ONE_RUN: "scratch, profile of the one run", EACH: "scratch, profile of a run each"}
+SCRATCH_UNIFORM = "scratch, uniform widths"
 CLASSES = 10
 
 
@@ -61,6 +64,11 @@ class Problem:
     def settings(self) -> TrainSettings:
         optimizer = OptimizerSpec(lr=self.lr, weight_decay=1e-4)
         return TrainSettings(batch_size=self.batch_size, optimizer=optimizer, device="cpu", evaluate_epochs=1000)
+
+
+def label(budget: float) -> str:
+    """A budget as it stands in names of figures: "25%"."""
+    return f"{budget:.0%}"
 
 
 def perceptron(widths: Sequence[int]) -> nn.Module:

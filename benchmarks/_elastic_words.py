@@ -9,16 +9,16 @@ chance alone would make is said beside them, and so is which arm has the highest
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from _elastic_problem import BUDGETS
+from _elastic_problem import BUDGETS, EACH, ONE_RUN, SCRATCH, SCRATCH_UNIFORM, label
 from _harness import over_seeds, table
 
 from paretorch.evidence.statistics import LOW_N, ratio_interval
 from paretorch.evidence.words import listing
 
-CANDIDATE = "DPOD"
-SCRATCH, SCRATCH_UNIFORM = "scratch, DPOD profile", "scratch, uniform widths"
+CANDIDATES = (ONE_RUN, EACH)
 FAMILIES = {  # arm: the elastic training it is read from
-    CANDIDATE: "DPOD",
+    ONE_RUN: ONE_RUN,
+    EACH: EACH,
     "single layer, searched": "single layer",
     "independent, searched": "independent",
     "uniform OD, searched": "uniform OD",
@@ -26,16 +26,19 @@ FAMILIES = {  # arm: the elastic training it is read from
     "slimmable, uniform widths": "slimmable",
     "plain, cut by norm": "plain",
 }
-SEPARATE = (SCRATCH, SCRATCH_UNIFORM)
+SEPARATE = (*SCRATCH.values(), SCRATCH_UNIFORM)
 ARMS = (*FAMILIES, *SEPARATE)
 MOMENTS = ("before", "after")
 UNIT = "percentage points"
 TERA = 1e12
+SIZES = ("parameters", "MACs")
 Cells = Mapping[int, Mapping[str, Any]]  # by seed
 
 
-def label(budget: float) -> str:
-    return f"{budget:.0%}"
+def rivals(candidate: str, moment: str) -> list[str]:
+    """Arms that a candidate is compared with; from scratch, those at its own profile and at uniform widths."""
+    others = [arm for arm in FAMILIES if arm not in CANDIDATES]
+    return others if moment == "before" else [*others, SCRATCH[candidate], SCRATCH_UNIFORM]
 
 
 def figures_of(cells: Cells) -> dict[str, Any]:
@@ -43,26 +46,29 @@ def figures_of(cells: Cells) -> dict[str, Any]:
     seeds = sorted(cells)
     figures: dict[str, Any] = {}
 
-    def over(read: Any, **options: Any) -> dict[str, Any]:
-        return over_seeds([read(cells[seed]) for seed in seeds], **options)
-
-    figures["plain training, uncut"] = over(lambda cell: cell["plain"]["accuracy"], unit="%", factor=100)
+    for run in dict.fromkeys(FAMILIES.values()):
+        if run not in CANDIDATES:
+            own = [cells[seed]["runs"][run]["accuracy"] for seed in seeds]
+            figures[f"{run}, uncut"] = over_seeds(own, unit="%", factor=100)
     for budget in map(label, BUDGETS):
+        accuracy: dict[tuple[str, str], list[float]] = {}
         for arm in ARMS:
-            figures[f"{arm}, {budget}, parameters"] = over(
-                lambda cell, a=arm, b=budget: cell["arms"][a][b]["params"], unit=""
-            )
-            figures[f"{arm}, {budget}, MACs"] = over(lambda cell, a=arm, b=budget: cell["arms"][a][b]["macs"], unit="")
+            members = [cells[seed]["arms"][arm][budget] for seed in seeds]
+            figures[f"{arm}, {budget}, parameters"] = over_seeds([one["params"] for one in members], unit="")
+            figures[f"{arm}, {budget}, MACs"] = over_seeds([one["macs"] for one in members], unit="")
             for moment in MOMENTS if arm in FAMILIES else ("after",):
-                own = [cells[seed]["arms"][arm][budget][moment] for seed in seeds]
-                figures[f"{arm}, {budget}, {moment}"] = over_seeds(own, unit="%", factor=100)
-                if arm != CANDIDATE:
-                    first = [cells[seed]["arms"][CANDIDATE][budget][moment] for seed in seeds]
-                    gap = over_seeds(first, minus=own, unit=UNIT, factor=100)
-                    figures[f"{CANDIDATE} minus {arm}, {budget}, {moment}"] = gap
-        figures[f"{CANDIDATE} profiles, {budget}"] = [
-            "-".join(map(str, cells[seed]["arms"][CANDIDATE][budget]["profile"])) for seed in seeds
-        ]
+                accuracy[arm, moment] = [one[moment] for one in members]
+                figures[f"{arm}, {budget}, {moment}"] = over_seeds(accuracy[arm, moment], unit="%", factor=100)
+        for candidate in CANDIDATES:
+            for moment in MOMENTS:
+                for arm in rivals(candidate, moment):
+                    own, other = accuracy[candidate, moment], accuracy[arm, moment]
+                    gap = over_seeds(own, minus=other, unit=UNIT, factor=100)
+                    figures[f"{candidate} minus {arm}, {budget}, {moment}"] = gap
+            profiles = [cells[seed]["arms"][candidate][budget]["profile"] for seed in seeds]
+            figures[f"{candidate}, {budget}, profiles"] = ["-".join(map(str, profile)) for profile in profiles]
+    for candidate in CANDIDATES:
+        figures[f"{candidate}, events"] = [cells[seed]["runs"][candidate]["events"] for seed in seeds]
     return figures | _costs(cells, seeds)
 
 
@@ -75,7 +81,7 @@ def _costs(cells: Cells, seeds: Sequence[int]) -> dict[str, Any]:
             figures[f"{arm}, {kind}"] = over_seeds(values, unit=unit, factor=factor)
         for arm, run in FAMILIES.items():
             parts = {
-                "elastic training": [cells[seed]["runs"][run]["train"][kind] for seed in seeds],
+                "training": [cells[seed]["runs"][run]["train"][kind] for seed in seeds],
                 "choosing": [cells[seed]["arms"][arm]["choosing"][kind] for seed in seeds],
                 "fine-tuning": [_sum(cells[seed], arm, kind) for seed in seeds],
             }
@@ -83,15 +89,16 @@ def _costs(cells: Cells, seeds: Sequence[int]) -> dict[str, Any]:
                 figures[f"{arm}, {part}, {kind}"] = over_seeds(values, unit=unit, factor=factor)
             total = [sum(each) for each in zip(*parts.values(), strict=True)]
             figures[f"{arm}, family, {kind}"] = over_seeds(total, unit=unit, factor=factor)
-            interval = ratio_interval(separate[SCRATCH], total)
-            figures[f"separate trainings over {arm}, {kind}"] = {
-                "mean": interval.mean,
-                "low": None if interval.low is None else min(interval.low, interval.mean),
-                "high": None if interval.high is None else max(interval.high, interval.mean),
-                "n": interval.n,
-                "unit": "x",
-            }
+            figures[f"separate over {arm}, {kind}"] = _ratio(separate[SCRATCH[ONE_RUN]], total)
     return figures
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
+    interval = ratio_interval(above, below)
+    ends = {"low": interval.low, "high": interval.high}
+    if interval.low is not None and interval.high is not None:  # equal values: rounding must not put them outside
+        ends = {"low": min(interval.low, interval.mean), "high": max(interval.high, interval.mean)}
+    return {"mean": interval.mean, **ends, "n": interval.n, "unit": "x"}
 
 
 def _sum(cell: Mapping[str, Any], arm: str, kind: str) -> float:
@@ -99,76 +106,74 @@ def _sum(cell: Mapping[str, Any], arm: str, kind: str) -> float:
     return sum(cell["arms"][arm][label(budget)]["train"][kind] for budget in BUDGETS)
 
 
-def tables(task: str, figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How the page shows one task; `figures` are all, with tasks as groups."""
-    known = {f"{task}/{key}" for key in figures[task]}
+def tables(task: str) -> list[dict[str, Any]]:
+    """How the page shows one task, which is a group of the figures."""
     budgets = [label(budget) for budget in BUDGETS]
     words = {"before": "before fine-tuning", "after": "after fine-tuning, or trained from scratch"}
     made = []
+
+    def add(title: str, arms: Sequence[str], columns: Mapping[str, str | tuple[str, str]]) -> None:
+        rows = [(arm,) for arm in arms]
+        made.append(table(f"{task}: {title}", factors={"arm": "{}"}, rows=rows, columns=columns))
+
     for moment in MOMENTS:
-        rows = [(arm,) for arm in ARMS if moment == "after" or arm in FAMILIES]
+        shown = [arm for arm in ARMS if moment == "after" or arm in FAMILIES]
         columns = {budget: (f"{task}/{{0}}, {budget}, {moment}", "percent") for budget in budgets}
-        title = f"{task}: test accuracy {words[moment]}, by share of the parameters"
-        made.append(table(title, factors={"arm": "{}"}, rows=rows, columns=columns, known=known))
-    for moment in MOMENTS:
-        rows = [(arm,) for arm in ARMS if arm != CANDIDATE and (moment == "after" or arm in FAMILIES)]
-        columns = {budget: (f"{task}/{CANDIDATE} minus {{0}}, {budget}, {moment}", "signed") for budget in budgets}
-        title = f"{task}: {CANDIDATE} minus each other arm, {words[moment]}"
-        made.append(table(title, factors={"arm": "{}"}, rows=rows, columns=columns, known=known))
-    costs = {
-        "elastic training": "elastic training",
-        "choosing": "choosing",
-        "fine-tuning all": "fine-tuning",
-        "whole family": "family",
-    }
-    columns = {f"{head}, tera-MACs": f"{task}/{{0}}, {part}, macs" for head, part in costs.items()}
-    columns |= {"whole family, CPU seconds": f"{task}/{{0}}, family, seconds"}
+        add(f"test accuracy {words[moment]}, by share of the parameters", shown, columns)
+    for candidate in CANDIDATES:
+        for moment in MOMENTS:
+            columns = {budget: (f"{task}/{candidate} minus {{0}}, {budget}, {moment}", "signed") for budget in budgets}
+            add(f"'{candidate}' minus each other arm, {words[moment]}", rivals(candidate, moment), columns)
+    parts = {"training": "training", "choosing": "choosing", "fine-tuning": "fine-tuning", "whole family": "family"}
+    columns = {f"{head}, tera-MACs": f"{task}/{{0}}, {part}, macs" for head, part in parts.items()}
     columns |= {
-        "separate / family, MACs": f"{task}/separate trainings over {{0}}, macs",
-        "separate / family, seconds": f"{task}/separate trainings over {{0}}, seconds",
+        "whole family, CPU seconds": f"{task}/{{0}}, family, seconds",
+        "separate / family, MACs": f"{task}/separate over {{0}}, macs",
+        "separate / family, seconds": f"{task}/separate over {{0}}, seconds",
     }
-    title = f"{task}: what {len(BUDGETS)} models cost, as one family and as separate trainings at DPOD's profiles"
-    rows = [(arm,) for arm in FAMILIES]
-    made.append(table(title, factors={"family": "{}"}, rows=rows, columns=columns, known=known))
-    sizes = {f"{name}, {budget}": f"{task}/{{0}}, {budget}, {name}" for name in ("parameters",) for budget in budgets}
-    sizes |= {f"MACs, {budget}": f"{task}/{{0}}, {budget}, MACs" for budget in budgets}
-    title = f"{task}: size of the models"
-    made.append(table(title, factors={"arm": "{}"}, rows=[(arm,) for arm in ARMS], columns=sizes, known=known))
+    title = f"cost of {len(BUDGETS)} models as one family, and of separate trainings ('{SCRATCH[ONE_RUN]}') over it"
+    add(title, list(FAMILIES), columns)
+    columns = {f"{name}, {budget}": f"{task}/{{0}}, {budget}, {name}" for name in SIZES for budget in budgets}
+    add("size of the models", ARMS, columns)
     return made
 
 
 def conclusions(figures: Mapping[str, Any]) -> list[str]:
-    """What the data say about DPOD, by task, moment and budget, and no more."""
+    """What the data say about DPOD, by task, way of running it, moment and budget, and no more."""
     sentences = []
     for task, found in figures.items():
-        for moment, words in (("before", "before fine-tuning"), ("after", "after fine-tuning")):
-            counts = dict.fromkeys(("better", "worse", "apart"), 0)
-            details = []
-            for budget in map(label, BUDGETS):
-                sides = _sides(found, budget, moment)
-                for side, arms in sides.items():
-                    counts[side] += len(arms)
-                details.append(f"at {budget.replace('%', ' %')} {_told(sides)}; {_highest(found, budget, moment)}")
-            total = sum(counts.values())
-            n = found["plain training, uncut"]["n"]
-            few = f" {n} seeds only: low-n." if n < LOW_N else ""
-            sentences.append(
-                f"{task}, {words}: of {total} paired comparisons {CANDIDATE} is better in {counts['better']}, worse in "
-                f"{counts['worse']}, and not told apart in {counts['apart']}. In detail, {'. '.join(details)}.{few} "
-                f"Intervals are not adjusted: chance alone makes about {total / 20:.0f} of {total} exclude 0."
-            )
-        sentences.append(_cost_words(task, found))
+        for candidate in CANDIDATES:
+            sentences += [_verdict(task, candidate, moment, found) for moment in MOMENTS]
+        sentences += [_cost_words(task, candidate, found) for candidate in CANDIDATES]
     return sentences
 
 
-def _sides(found: Mapping[str, Any], budget: str, moment: str) -> dict[str, list[str]]:
-    """Arms that DPOD is better than, worse than, and not told apart from."""
+def _verdict(task: str, candidate: str, moment: str, found: Mapping[str, Any]) -> str:
+    """How often a candidate is better and worse than its rivals, and which they are."""
+    counts = dict.fromkeys(("better", "worse", "apart"), 0)
+    details = []
+    for budget in map(label, BUDGETS):
+        sides = _sides(candidate, found, budget, moment)
+        for side, arms in sides.items():
+            counts[side] += len(arms)
+        details.append(f"at {budget.replace('%', ' %')} {_told(sides)}; {_highest(found, budget, moment)}")
+    total, n = sum(counts.values()), found["plain, uncut"]["n"]
+    few = f" {n} seeds only: low-n." if n < LOW_N else ""
+    return (
+        f"{task}, '{candidate}' {moment} fine-tuning: of {total} paired comparisons it is better in "
+        f"{counts['better']}, worse in {counts['worse']}, and not told apart in {counts['apart']}. In detail, "
+        f"{'. '.join(details)}.{few} Intervals are not adjusted: chance alone makes about {total / 20:.1f} of {total} "
+        "exclude 0."
+    )
+
+
+def _sides(candidate: str, found: Mapping[str, Any], budget: str, moment: str) -> dict[str, list[str]]:
+    """Arms that the candidate is better than, worse than, and not told apart from."""
     sides: dict[str, list[str]] = {"better": [], "worse": [], "apart": []}
-    for arm in ARMS:
-        gap = found.get(f"{CANDIDATE} minus {arm}, {budget}, {moment}")
-        if gap is not None:
-            excluded = gap["low"] is not None and not gap["low"] <= 0 <= gap["high"]
-            sides["apart" if not excluded else "better" if gap["mean"] > 0 else "worse"].append(f"'{arm}'")
+    for arm in rivals(candidate, moment):
+        gap = found[f"{candidate} minus {arm}, {budget}, {moment}"]
+        excluded = gap["low"] is not None and not gap["low"] <= 0 <= gap["high"]
+        sides["apart" if not excluded else "better" if gap["mean"] > 0 else "worse"].append(f"'{arm}'")
     return sides
 
 
@@ -183,14 +188,14 @@ def _highest(found: Mapping[str, Any], budget: str, moment: str) -> str:
     return f"the highest mean is that of '{best}', {means[best]:.1f} %"
 
 
-def _cost_words(task: str, found: Mapping[str, Any]) -> str:
+def _cost_words(task: str, candidate: str, found: Mapping[str, Any]) -> str:
     """What separate trainings at the same profiles cost, as a multiple of the family."""
     parts = []
     for kind, words in (("macs", "training MACs"), ("seconds", "CPU seconds")):
-        ratio = found[f"separate trainings over {CANDIDATE}, {kind}"]
+        ratio = found[f"separate over {candidate}, {kind}"]
         sure = ratio["low"] is not None and not ratio["low"] <= 1 <= ratio["high"]
         parts.append(f"{ratio['mean']:.2f} times its {words}{'' if sure else ' (the interval holds 1)'}")
     return (
-        f"{task}: training {len(BUDGETS)} models from scratch, one at each profile of {CANDIDATE}, cost "
-        f"{' and '.join(parts)}: those of its elastic training, the choice of profiles and all fine-tuning together."
+        f"{task}, '{candidate}': {len(BUDGETS)} trainings from scratch at the profiles of '{ONE_RUN}' cost "
+        f"{' and '.join(parts)}, those of all its training, calibration and fine-tuning."
     )
