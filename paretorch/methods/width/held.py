@@ -35,9 +35,14 @@ def hold(ordered: OrderedModel, profiles: Sequence[Profile], optimizers: Iterabl
         used = [ordered.used(name, profile) for profile in profiles]
         unused, parameter = ~torch.stack(used).any(0), parameters[name]
         if unused.any():
-            state = {place: tensor[unused] for place, tensor in _alike(parameter, optimizers)}
-            held.append(Held(parameter, unused, parameter.detach()[unused], state))
+            held.append(held_entries(parameter, unused, optimizers))
     return held
+
+
+def held_entries(parameter: nn.Parameter, unused: Tensor, optimizers: Iterable[Optimizer]) -> Held:
+    """A copy of the entries of a parameter where `unused` (bool, of its shape) is True, for `restore`."""
+    state = {place: tensor[unused] for place, tensor in _alike(parameter, optimizers)}
+    return Held(parameter, unused, parameter.detach()[unused], state)
 
 
 def restore(held: Iterable[Held], optimizers: Iterable[Optimizer]) -> None:
