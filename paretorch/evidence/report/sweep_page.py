@@ -23,7 +23,7 @@ from paretorch.evidence.report.sweep_tables import (
     speed_table,
 )
 from paretorch.evidence.report.table import Table, without_empty_columns
-from paretorch.evidence.report.widths import CAPTION, widths_figure, widths_table
+from paretorch.evidence.report.widths import widths_caption, widths_figure, widths_table
 from paretorch.evidence.verdict import comparisons, headline_arm, verdict
 from paretorch.evidence.words import plural
 
@@ -52,7 +52,7 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
         folded=folded,
         fronts=[figure_of(axis.key, axis.title, axis.caption + far_words(arms, references)) for axis in axes],
         has_curves=curves is not None,
-        widths=widths and figure_of("widths", "Widths by layer", CAPTION),
+        widths=widths and figure_of("widths", "Widths by layer", widths_caption(arms)),
         profiles=widths_table(arms),
         dashes=dash_words(arms),
         tables=[without_empty_columns(table) for table in (*tables, *overview) if table],

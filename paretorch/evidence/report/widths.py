@@ -21,7 +21,8 @@ from paretorch.evidence.report.table import UNKNOWN, Table
 from paretorch.evidence.words import percent
 
 SHOWN = 6  # arms that are visible at first
-COLUMNS = 8  # arms of the table; the figure holds them all
+DRAWN = 20  # arms of the figure, so that a page stays small; records hold all
+COLUMNS = 8  # arms of the table
 CAPTION = (
     "Units that are left of each group of channels that are cut together, over those of the dense model: channels, "
     "attention heads, hidden units. Groups are in the order of execution."
@@ -30,7 +31,7 @@ CAPTION = (
 
 def widths_figure(arms: Sequence[Arm]) -> dict[str, Any] | None:
     """Width over full width by group, a line per arm that was cut; None without one."""
-    cut = cut_arms(arms)
+    cut = cut_arms(arms)[:DRAWN]
     if not cut:
         return None
     figure = go.Figure()
@@ -61,6 +62,12 @@ def widths_figure(arms: Sequence[Arm]) -> dict[str, Any] | None:
     )
     figure.update_yaxes(title="width / full width (%)", range=[0, 105])
     return finished(figure, height=380)
+
+
+def widths_caption(arms: Sequence[Arm]) -> str:
+    """How to read the figure, and how many arms it leaves out."""
+    count = len(cut_arms(arms))
+    return f"{CAPTION} The first {DRAWN} of {count} cut arms." if count > DRAWN else CAPTION
 
 
 def widths_table(arms: Sequence[Arm]) -> Table | None:
