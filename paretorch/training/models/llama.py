@@ -123,7 +123,7 @@ class GroupedAttention(nn.Module):
         key = _rotated(self._heads(self.key(x)), rotation).repeat_interleave(self.sharing, dim=1)
         value = self._heads(self.value(x)).repeat_interleave(self.sharing, dim=1)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.output(mixed.transpose(1, 2).reshape(x.shape))
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(batch, time, heads * head_width) as (batch, heads, time, head_width)."""

@@ -1,0 +1,63 @@
+"""Polynomials of a profile: parameters, MACs and written elements, from layers and resolved units."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from paretorch.methods.width.groups import Count, Term
+from paretorch.methods.width.labels import Layers
+from paretorch.methods.width.units import Units
+
+Key = tuple[int, tuple[tuple[int, int], ...]]
+
+
+class Counts:
+    """Counts of layers, each computed once. `uneven` collects layers whose entries no count can describe."""
+
+    def __init__(self, units: Units) -> None:
+        self.units = units
+        self.uneven: list[Tensor] = []
+        self._known: dict[tuple[object, ...], tuple[Tensor, Count]] = {}
+
+    def of(self, layer: Tensor) -> Count:
+        """Entries of a layer that stay."""
+        key = (layer.data_ptr(), layer.shape, layer.stride())
+        if key not in self._known:
+            count = self.units.count(layer)
+            if count is None:
+                self.uneven.append(layer)
+                count = Count(layer.numel())
+            self._known[key] = (layer, count)  # kept alive, so that its address stays its own
+        return self._known[key][1]
+
+    def along(self, layer: Tensor, dim: int) -> Count:
+        """Size of one dimension: of the entries at the start of all others, if they belong to several units."""
+        column = layer
+        for other in range(layer.dim()):
+            if other != dim and column.shape[other] > 1:
+                column = column.narrow(other, 0, 1)
+        column = column.reshape(-1)
+        first = self.units.component[column[0]]
+        if len(column) == 1 or (self.units.component[column.numpy()] == first).all():
+            return Count(len(column))
+        return self.of(column)
+
+    def terms(self, records: Iterable[tuple[int, Layers]]) -> tuple[Term, ...]:
+        """One term for every distinct product of counts."""
+        merged: dict[tuple[Key, ...], tuple[int, tuple[Count, ...]]] = {}
+        for factor, layers in records:
+            counts = []
+            for layer in layers:
+                count = self.of(layer)
+                if count.per_unit:
+                    counts.append(count)
+                else:
+                    factor *= count.constant
+            counts.sort(key=_key)
+            key = tuple(map(_key, counts))
+            merged[key] = (merged.get(key, (0, ()))[0] + factor, tuple(counts))
+        return tuple(Term(factor, counts) for factor, counts in merged.values())
+
+
+def _key(count: Count) -> Key:
+    return count.constant, tuple(sorted(count.per_unit.items()))
