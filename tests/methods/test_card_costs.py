@@ -1,6 +1,5 @@
 """The cost model of every method that ships, executed and compared with a count on a small network."""
 
-import itertools
 import math
 
 import pytest
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from paretorch.artefacts.cut_edit import CutEdit
 from paretorch.measurement.macs import count_macs
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.catalogue import cards
@@ -19,8 +17,12 @@ from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.packing import pack
 from paretorch.methods.sparsity.patterns import filter_masks, nm_masks
+from paretorch.methods.width.cutting import plan_cut
 from paretorch.methods.width.dpod import DPOD
 from paretorch.methods.width.dpod_events import ShrinkPlan
+from paretorch.methods.width.importance import unit_importance
+from paretorch.methods.width.keeping import keep_within
+from paretorch.methods.width.tracing import find_groups
 from paretorch.training.settings import TrainSettings
 from paretorch.training.trainer import Trainer
 from tests.methods.width.test_dpod import GROUPS, calibration
@@ -28,7 +30,7 @@ from tests.methods.width.test_dpod import task as regression
 
 CARDS = cards()
 SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
-COMPARED = {"magnitude", "masks", "nm-pattern", "filter-norm", "bn-reestimate", "dpod", *SCHEDULES}
+COMPARED = {"magnitude", "masks", "nm-pattern", "filter-norm", "group-importance", "bn-reestimate", "dpod", *SCHEDULES}
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)
 INPUTS = torch.randn(5, 6, dtype=torch.float64)  # of the network that shrinks
 
@@ -129,11 +131,26 @@ def test_the_network_whose_filters_were_cut_out_has_the_predicted_macs_and_weigh
     layers, dense = layer_shapes(model, inputs), count_macs(model, inputs).dense
     effects = CARDS["filter-norm"].effects(layers, sparsity=0.5)
     masks = filter_masks(model, sparsity=0.5, exclude=[f"{layers[-1].name}.weight"])
-    for producer, consumer in itertools.pairwise(layers):
-        mask = masks[f"{producer.name}.weight"]
-        keep = mask.flatten(1).any(dim=1).nonzero().flatten().tolist()
-        CutEdit(producer=producer.name, consumer=consumer.name, keep=keep).apply(model)
+    groups = find_groups(model, inputs)
+    assert groups.names == tuple(layer.name for layer in layers[:-1])
+    keep = [masks[f"{name}.weight"].flatten(1).any(dim=1).nonzero().flatten() for name in groups.names]
+    plan_cut(groups, keep).apply_(model)
     assert round(effects["flops_forward"].of(dense), 6) == count_macs(model, inputs).dense < dense / 2
+    weights = sum(layer.num_weights for layer in layers)
+    left = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
+    assert round(effects["param_bytes"].of(weights), 6) == left
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
+def test_the_network_that_was_cut_by_importance_has_the_predicted_macs_and_weights(network: str, ratio: float) -> None:
+    make, inputs = NETWORKS[network]
+    model = make()
+    layers, dense = layer_shapes(model, inputs), count_macs(model, inputs).dense
+    effects = CARDS["group-importance"].effects(layers, ratio=ratio)
+    groups = find_groups(model, inputs)
+    plan_cut(groups, keep_within(groups, unit_importance(model, groups), ratio=ratio)).apply_(model)
+    assert round(effects["flops_forward"].of(dense), 6) == count_macs(model, inputs).dense
     weights = sum(layer.num_weights for layer in layers)
     left = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
     assert round(effects["param_bytes"].of(weights), 6) == left

@@ -230,7 +230,7 @@ CARDS = (
         caveat="quality falls until the model is retrained; residual connections tie filters of several layers",
         cost="One norm per filter; no data.",
         cost_model=filter_cost,
-        realised_by="Cutting the pruned filters out of the dense tensors; as zeros they save nothing.",
+        realised_by="Cutting the pruned filters out of all layers that share them; as zeros they save nothing.",
         hyperparams=(
             HyperParameter(name="sparsity", low=0.0, high=1.0),
             HyperParameter(name="norm", default="l1", scale="choice", choices=("l1", "l2")),
