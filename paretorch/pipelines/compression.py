@@ -94,6 +94,14 @@ class Compression(ABC):
     def at_rate(self, rate: float) -> Self:
         """The same with this learning rate of retraining, for tuning."""
 
+    def among(self, others: "Sequence[Compression]") -> Self:
+        """The same, as one of the arms of a recipe: what is shared then serves all of them; by default as it is.
+
+        Args:
+            others: the compressions of all arms of the recipe, this one included.
+        """
+        return self
+
     @abstractmethod
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         """Compress and retrain a copy of what `start` holds.

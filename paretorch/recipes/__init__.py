@@ -10,6 +10,7 @@ seeds = [0, 1, 2]
 """
 
 from paretorch.recipes.compare_table import CompareTable, DenseArmTable
+from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.load import cookbook, load_recipe
 from paretorch.recipes.recipe import Recipe
@@ -18,6 +19,7 @@ from paretorch.recipes.train_table import DenseTable, TrainTable
 
 __all__ = [
     "CompareTable",
+    "CutTable",
     "DenseArmTable",
     "DenseTable",
     "ImpTable",

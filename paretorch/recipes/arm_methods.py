@@ -2,16 +2,22 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paretorch.errors import InputError
 from paretorch.pipelines.arm import Arm
 from paretorch.recipes.arm_table import ArmTable
+from paretorch.recipes.cut_table import CutTable
+from paretorch.recipes.elastic_table import DpodTable, ElasticTable
 from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.strict import nearest, validated
 
 METHODS: dict[str, type[ArmTable]] = {
     "imp": ImpTable,
+    "cut": CutTable,
+    "elastic": ElasticTable,
+    "dpod": DpodTable,
 }
 
 
@@ -28,7 +34,8 @@ def expand(tables: Sequence[Mapping[str, Any]]) -> list[Arm]:
             continue
         differ = "" if other.id == arm.id else ", with settings that its name does not tell apart"
         raise InputError(f"the arm {arm.label!r} appears twice in the recipe{differ}")
-    return arms
+    compressions = [arm.compression for arm in arms]
+    return [replace(arm, compression=arm.compression.among(compressions)) for arm in arms]
 
 
 def grid(tables: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], str]]:

@@ -1,0 +1,42 @@
+"""Which widths the groups of a model may take in an elastic training, for the recipe's keys."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretorch.errors import InputError
+from paretorch.methods.width.grid import Grids, grids
+from paretorch.methods.width.groups import WidthGroups
+from paretorch.methods.width.tracing import find_groups
+from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Which widths the groups of a model may take.
+
+    Args:
+        quantum: widths are multiples of it; None: the default of `grid`.
+        min_ratio: no group is narrowed below this fraction of its size.
+        pins: name patterns of layers that are left as they are.
+    """
+
+    quantum: int | None = None
+    min_ratio: float = 0.125
+    pins: tuple[str, ...] = ()
+
+    def groups(self, trainer: Trainer, model: nn.Module) -> WidthGroups:
+        """The width groups of `model`.
+
+        Raises:
+            InputError: if there is none, with the reasons; or as `find_groups`.
+        """
+        groups = find_groups(model, trainer.task.example_inputs(), pins=self.pins)
+        if not groups.groups:
+            reasons = "; ".join(f"{pinned.name}: {pinned.reason}" for pinned in groups.pinned[:3])
+            raise InputError(f"no layer of this {type(model).__name__} has a width that can change ({reasons})")
+        return groups
+
+    def grids(self, groups: WidthGroups) -> Grids:
+        """The widths of each group."""
+        return grids(groups, quantum=self.quantum, min_ratio=self.min_ratio)
