@@ -2,13 +2,14 @@
 
     gate of unit u        c sigma(beta s_u)                 beta from 1 to beta_T, geometrically, over the phase
     present in a window   q_u ~ Bernoulli(sigma(beta s_u))  drawn every `window` steps
-    loss                  L(f(x; units with q_u = 1, gated)) + strength / 2 * N * (E[cost] / cost - target)^2
+    loss                  L(f(x; units with q_u = 1, gated)) + strength N / (2 T) (E[cost] / cost - target)^2
     in the end            units with s_u > 0 stay, c is folded into the weights, the others are cut out
 
 A unit that is absent is not computed: forward and backward of a window are those of the smaller model. Its weights and
 their optimizer state stand still, so that a unit that was never present still has its initial weights when it comes.
 s is learned by an optimizer of its own without weight decay. The cost term pulls on the N gates in proportion to the
-gap between expected and wanted cost, down or up: a model that begins small grows.
+gap between expected and wanted cost, down or up, so that a model that begins small grows; its weight falls with the
+number of steps T, so that the pull over a whole phase does not depend on how long that is.
 
 This is inspired by Yuan, Savarese and Maire, "Growing efficient deep networks by structured continuous sparsification",
 ICLR 2021, and no reproduction: of it we know that units are switched by draws from sigma(beta s), that they are then
@@ -52,7 +53,7 @@ class StructuredContinuous(Method):
             -`start`. Below 1 the model grows.
         start: s_0, positive.
         final_beta: beta at the last step, at least 1.
-        strength: of the cost term; positive.
+        strength: of the cost term, over the whole phase; positive.
         lr: learning rate of s (SGD with Nesterov momentum 0.9).
 
     Attributes:
@@ -79,7 +80,7 @@ class StructuredContinuous(Method):
         open_ratio: float = 1.0,
         start: float = 1.0,
         final_beta: float = 200.0,
-        strength: float = 1.0,
+        strength: float = 60.0,
         lr: float = 0.1,
     ) -> None:
         if not 0 < target < 1 or not 0 < open_ratio <= 1:
@@ -138,8 +139,8 @@ class StructuredContinuous(Method):
         with self.gated.at(self._cut, self.gates.scales(beta, "relaxed")):
             loss = run.task.loss(run.wrapped, batch)
             expected = self._expected(self.gates.probabilities(beta)) / self._full
-            gap = (expected - self.target).to(loss.dtype)
-            run.backward(loss + self.strength / 2 * len(self.gates.values()) * gap.square())
+            pull = self.strength * len(self.gates.values()) / (2 * run.num_steps)
+            run.backward(loss + pull * (expected - self.target).square().to(loss.dtype))
         run.update("gates")
         run.update()
         restore(self._held, [run.optimizer])
