@@ -30,7 +30,18 @@ from tests.methods.width.test_dpod import task as regression
 
 CARDS = cards()
 SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
-COMPARED = {"magnitude", "masks", "nm-pattern", "filter-norm", "group-importance", "bn-reestimate", "dpod", *SCHEDULES}
+ELASTIC = {"ordered-dropout", "universally-slimmable"}  # compared in width/test_elastic_costs.py
+COMPARED = {
+    "magnitude",
+    "masks",
+    "nm-pattern",
+    "filter-norm",
+    "group-importance",
+    "bn-reestimate",
+    "dpod",
+    *ELASTIC,
+    *SCHEDULES,
+}
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)
 INPUTS = torch.randn(5, 6, dtype=torch.float64)  # of the network that shrinks
 

@@ -18,7 +18,7 @@ CARD = published({id!r}, 2000, "t", "s", "x", cells="parameters:remove", compose
 """
 SPECIFIED = {  # the methods that the specification of the catalogue places on the grid and that do not ship
     "bimp", "sfw-compression-aware", "sms", "perp", "continuous-sparsification", "smol", "soft-sharing", "avagrad",
-    "adaptive-weight-coding", "linear-outputs", "greedy-layerwise", "analytic-learning", "ordered-dropout",
+    "adaptive-weight-coding", "linear-outputs", "greedy-layerwise", "analytic-learning",
 }  # fmt: skip
 
 

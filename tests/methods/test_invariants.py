@@ -8,6 +8,7 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_dpod,
     invariants_of_schedules,
     invariants_of_sparsity,
+    invariants_of_width,
 )
 from tests.methods.invariants import CHECKS, invariant
 

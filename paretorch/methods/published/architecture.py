@@ -25,14 +25,6 @@ CARDS = (
         cells="architecture:remove, algorithm:restrict", relieves=("memory bandwidth", "synchronisation"),
     ),
     published(
-        "ordered-dropout", 2021, "Ordered dropout (FjORD)", "Trains nested widths: a random prefix of the units of "
-        "every layer.", "Horvath, Laskaridis, Almeida, Leontiadis, Venieris and Lane, NeurIPS 2021, arXiv 2102.13451",
-        cells="architecture:remove, architecture:retrofit",
-        relieves=("compute", "communication", "inference size", "inference compute"), stochastic=True,
-        reference_implementation="SamsungLabs/ordered_dropout", caveat="the optimizer state stays that of the full "
-        "width; batch norm keeps statistics per width",
-    ),
-    published(
         "mixture-of-depths", 2024, "Mixture of depths", "A router lets only some tokens pass through a block.",
         "Raposo et al., arXiv 2404.02258, 2024", cells="architecture:remove, derived data:remove",
         relieves=("compute", "inference compute"),
@@ -48,13 +40,6 @@ CARDS = (
         "each.", "Yu, Yang, Xu, Yang and Huang, ICLR 2019, arXiv 1812.08928", cells="architecture:restrict",
         relieves=("inference compute", "inference latency", "tuning cost"), worsens=("compute",),
         charges=("extra forward passes",),
-    ),
-    published(
-        "universally-slimmable", 2019, "Universally slimmable networks", "Trains any width by the sandwich rule and "
-        "in-place distillation.", "Yu and Huang, ICCV 2019, arXiv 1903.05134",
-        cells="architecture:restrict, objective:retrofit",
-        relieves=("inference compute", "inference latency", "tuning cost"), worsens=("compute",),
-        charges=("extra forward passes", "calibration passes"),
     ),
     published(
         "autoslim", 2019, "AutoSlim", "Slims a trained slimmable network greedily, layer by layer.",
