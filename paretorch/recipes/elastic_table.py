@@ -19,12 +19,11 @@ from paretorch.recipes.strict import NotNegative, Positive
 Part = Annotated[float, Field(gt=0, le=1)]
 
 
-class ElasticTable(RetrainedTable):
-    """Widths are trained together; the centre stays at full widths."""
+class FamilyTable(RetrainedTable):
+    """What both have in common."""
 
-    lists: ClassVar[tuple[str, ...]] = ("tune_lr", "pins")
+    lists: ClassVar[tuple[str, ...]] = ("tune_lr", "pins", "window")
 
-    method: Literal["elastic"]
     elastic_epochs: Positive
     params: Part | None = None
     macs: Part | None = None
@@ -53,7 +52,7 @@ class ElasticTable(RetrainedTable):
             peak_share=self.peak_share,
         )
         factors = {"method": self._words(), "elastic epochs": self.elastic_epochs, **budgets.given()}
-        goal = f"{budgets.words()} of {self.elastic_epochs:g} elastic epochs,"
+        goal = f"{budgets.words()} {self.elastic_epochs:g} elastic +"
         return self.retrained_arm(elastic, factors=factors, goal=goal, special=self._special())
 
     def _words(self) -> str:
@@ -96,15 +95,19 @@ class ElasticTable(RetrainedTable):
         return {name: value for name, value in found.items() if value is not None}
 
 
-class DpodTable(ElasticTable):
+class ElasticTable(FamilyTable):
+    """Widths are trained together; the centre stays at full widths."""
+
+    method: Literal["elastic"]
+
+
+class DpodTable(FamilyTable):
     """The centre shrinks while it trains."""
 
-    method: Literal["dpod"]  # type: ignore[assignment]
+    method: Literal["dpod"]
     window: tuple[float, float] = (0.15, 0.70)
     tolerance: NotNegative | None = None
     all_levels: bool = False
-
-    lists: ClassVar[tuple[str, ...]] = ("tune_lr", "pins", "window")
 
     def _words(self) -> str:
         return "DPOD (reconstructed)" if self.sampler == "single-layer" else f"shrinking {self.sampler}"
@@ -113,7 +116,7 @@ class DpodTable(ElasticTable):
         given = budgets.given()
         if len(given) != 1:
             raise InputError(
-                f'method = "dpod" shrinks by one footprint; give one of params, macs, activations, and not {list(given)}'
+                f'method = "dpod" shrinks by one footprint; give one of params, macs and activations, not {list(given)}'
             )
         ((key, part),) = given.items()
         return ShrinkPlan(
