@@ -17,14 +17,18 @@ from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.packing import pack
 from paretorch.methods.sparsity.patterns import filter_masks, nm_masks
+from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.cutting import plan_cut
 from paretorch.methods.width.dpod import DPOD
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.importance import unit_importance
 from paretorch.methods.width.keeping import keep_within
+from paretorch.methods.width.profile import allocate
+from paretorch.methods.width.tables import sensitivity
 from paretorch.methods.width.tracing import find_groups
 from paretorch.training.settings import TrainSettings
 from paretorch.training.trainer import Trainer
+from tests.methods.width.handmade import perceptron_groups
 from tests.methods.width.test_dpod import GROUPS, calibration
 from tests.methods.width.test_dpod import task as regression
 
@@ -39,6 +43,7 @@ COMPARED = {
     "group-importance",
     "bn-reestimate",
     "dpod",
+    "profile-search",
     *ELASTIC,
     *SCHEDULES,
 }
@@ -243,6 +248,22 @@ def test_a_retraining_schedule_costs_nothing_per_step_and_its_epochs_as_a_whole(
         steps += 1
     assert steps == effects["epochs"].added * steps_per_epoch
     assert effects["epochs"].of(20) == 20 + epochs
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_a_profile_search_costs_the_passes_of_its_tables(splits: int) -> None:
+    groups, passes = perceptron_groups(20, 16, 8, 4), []
+
+    def losses_at(profile: tuple[int, ...]) -> list[float]:
+        passes.extend(profile for _ in range(splits))
+        return [1.0] * splits
+
+    tables = sensitivity(groups, groups.full, grids=[(4, 8, 16), (2, 8)], losses_at=losses_at)
+    narrower = sum(len(table.widths) - 1 for table in tables)
+    effects = CARDS["profile-search"].effects(layer_shapes(mlp(), MLP_INPUT), widths=narrower, batches=splits)
+    assert effects["extra_forward"].added == len(passes) == splits * 4
+    allocate(tables, cost_of(groups, "params"), 300)
+    assert len(passes) == splits * 4  # the search itself runs no model
 
 
 def test_the_mlp_of_these_tests_has_the_macs_of_its_shapes() -> None:

@@ -18,9 +18,11 @@ to DPOD as reconstructed from the abstract.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from paretorch.errors import InputError
+from paretorch.methods.card import Card, HyperParameter
+from paretorch.methods.cost_model import Effect, Effects, LayerShape
 from paretorch.methods.taxonomy import unknown
 from paretorch.methods.width.allocation.costs import AnyCost, Number
 from paretorch.methods.width.allocation.frontiers import frontier_points
@@ -31,6 +33,47 @@ from paretorch.methods.width.groups import Profile
 from paretorch.methods.width.tables import Table
 
 Solver = Literal["auto", "hull", "dp", "chain_dp", "lagrange", "minmax", "trust_region"]
+
+
+def _cost(_layers: Sequence[LayerShape], _batch: int, settings: Mapping[str, Any]) -> Effects:
+    """The tables: the uncut model and every narrower width of every group, once each over the calibration batches."""
+    return {"extra_forward": Effect(added=(settings["widths"] + 1) * settings["batches"])}
+
+
+CARD = Card(
+    id="profile-search",
+    title="Profile search under a budget",
+    summary="Chooses a width for every layer from measured tables of errors, and says what is proved of the choice.",
+    year=2026,
+    references=(
+        "tables and knapsack: Zaccone, Laskaridis, Ciccone and Horvath, FlexRank, ICML 2026",
+        "Lagrangian bounds: Everett, Operations Research 11(3), 1963",
+        "knapsack over measured times: Frantar and Alistarh, SPDY, ICML 2022; Shen et al., HALP, NeurIPS 2022",
+        "min-max: FastNAS in NVIDIA Model Optimizer",
+    ),
+    cells=(("architecture", "restrict"), ("parameters", "remove")),
+    phase=("prune",),
+    hooks=("model_surgery",),
+    composes_with=("dpod", "bn-reestimate", "group-importance"),
+    relieves=("inference size", "inference latency", "inference compute"),
+    worsens=("compute",),
+    caveat="errors measured one layer at a time do not add up; measure what was chosen",
+    cost="one forward pass of the calibration batches per narrower width and group, and one for the uncut model",
+    cost_model=_cost,
+    charges=("calibration passes", "search"),
+    realised_by="the model is cut to the profile; for latency, a table measured on the target machine",
+    hyperparams=(
+        HyperParameter(name="widths", default=56, low=1, high=100_000, scale="integer"),
+        HyperParameter(name="batches", default=8, low=1, high=10_000, scale="integer"),
+    ),
+    quality_risk="medium",
+    invariants=(
+        "the cost of the profile, counted anew, is within every budget",
+        "a profile called optimal predicts no more than any other profile within the budget",
+        "no profile within the budget predicts less than the lower bound",
+        "profiles of a family are nested, from the greatest cost to the least",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
