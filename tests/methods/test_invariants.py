@@ -4,8 +4,8 @@ import pytest
 
 from paretorch.methods.catalogue import cards
 from tests.methods import (  # noqa: F401 -- they register their checks
-    invariants_of_cutting,
     invariants_of_allocation,
+    invariants_of_cutting,
     invariants_of_dpod,
     invariants_of_schedules,
     invariants_of_sparsity,
