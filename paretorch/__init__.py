@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paretorch.artefacts.cut_edit import CutEdit as CutEdit
     from paretorch.artefacts.mask_edit import MaskEdit as MaskEdit
     from paretorch.artefacts.model import load_model as load_model
     from paretorch.artefacts.model import save_model as save_model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from paretorch.measurement.step_costs import step_costs as step_costs
     from paretorch.methods.method import Method as Method
     from paretorch.methods.method import Run as Run
+    from paretorch.methods.rank.factorize import factorise_ as factorise_
     from paretorch.methods.schedules import ALLR as ALLR
     from paretorch.methods.schedules import LLR as LLR
     from paretorch.methods.schedules import DenseSchedule as DenseSchedule
@@ -41,6 +43,16 @@ if TYPE_CHECKING:
     from paretorch.methods.sparsity.magnitude import magnitude_masks as magnitude_masks
     from paretorch.methods.sparsity.masks import Masks as Masks
     from paretorch.methods.sparsity.patterns import nm_masks as nm_masks
+    from paretorch.methods.width.cutting import plan_cut as plan_cut
+    from paretorch.methods.width.dpod import DPOD as DPOD
+    from paretorch.methods.width.elastic import ElasticTraining as ElasticTraining
+    from paretorch.methods.width.extract import extract as extract
+    from paretorch.methods.width.importance import unit_importance as unit_importance
+    from paretorch.methods.width.keeping import keep_within as keep_within
+    from paretorch.methods.width.ordered import OrderedModel as OrderedModel
+    from paretorch.methods.width.profile import allocate as allocate
+    from paretorch.methods.width.tracing import find_groups as find_groups
+    from paretorch.pipelines.cutting import CutAndRetrain as CutAndRetrain
     from paretorch.pipelines.dense import train_dense as train_dense
     from paretorch.pipelines.imp import IMP as IMP
     from paretorch.pipelines.pruning_step import Selection as Selection
@@ -60,7 +72,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ALLR": "paretorch.methods.schedules",
     "Cost": "paretorch.measurement.cost",
+    "CutAndRetrain": "paretorch.pipelines.cutting",
+    "CutEdit": "paretorch.artefacts.cut_edit",
+    "DPOD": "paretorch.methods.width.dpod",
     "DenseSchedule": "paretorch.methods.schedules",
+    "ElasticTraining": "paretorch.methods.width.elastic",
     "Front": "paretorch.evidence.front",
     "HostRun": "paretorch.integrations.host",
     "IMP": "paretorch.pipelines.imp",
@@ -72,6 +88,7 @@ _PUBLIC = {
     "Method": "paretorch.methods.method",
     "MultiStep": "paretorch.methods.schedules",
     "OptimizerSpec": "paretorch.training.settings",
+    "OrderedModel": "paretorch.methods.width.ordered",
     "Picture": "paretorch.training.picture",
     "Retraining": "paretorch.pipelines.retraining",
     "Run": "paretorch.methods.method",
@@ -81,6 +98,7 @@ _PUBLIC = {
     "TradeoffCurve": "paretorch.evidence.curves",
     "TrainSettings": "paretorch.training.settings",
     "Trainer": "paretorch.training.trainer",
+    "allocate": "paretorch.methods.width.profile",
     "as_scheduler": "paretorch.methods.schedules",
     "bottleneck": "paretorch.training.bottleneck",
     "claim": "paretorch.evidence.claims",
@@ -89,8 +107,12 @@ _PUBLIC = {
     "count_flops": "paretorch.measurement.flops",
     "effect": "paretorch.evidence.effect",
     "energy_meter": "paretorch.measurement.energy",
+    "extract": "paretorch.methods.width.extract",
+    "factorise_": "paretorch.methods.rank.factorize",
     "families_of": "paretorch.evidence.families",
+    "find_groups": "paretorch.methods.width.tracing",
     "hypervolume_difference": "paretorch.evidence.hypervolume",
+    "keep_within": "paretorch.methods.width.keeping",
     "load_model": "paretorch.artefacts.model",
     "load_published": "paretorch.training.published",
     "load_sources": "paretorch.evidence.sources",
@@ -98,12 +120,14 @@ _PUBLIC = {
     "measure": "paretorch.measurement.measure",
     "nm_masks": "paretorch.methods.sparsity.patterns",
     "norm_drop_of": "paretorch.methods.schedules",
+    "plan_cut": "paretorch.methods.width.cutting",
     "retraining_schedule": "paretorch.methods.schedules",
     "save_model": "paretorch.artefacts.model",
     "side_effects": "paretorch.training.side_effects",
     "step_costs": "paretorch.measurement.step_costs",
     "time_to_target": "paretorch.evidence.censored",
     "train_dense": "paretorch.pipelines.dense",
+    "unit_importance": "paretorch.methods.width.importance",
     "write_report": "paretorch.evidence.report",
 }
 
