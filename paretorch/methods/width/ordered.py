@@ -33,7 +33,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from paretorch.errors import InputError
 from paretorch.methods.sparsity.binding import unwrapped
 from paretorch.methods.width.cut_parts import missing, named_modules, new_epsilon, resized
-from paretorch.methods.width.groups import Axis, Profile, RmsScale, WidthGroups
+from paretorch.methods.width.groups import FIXED, Axis, Profile, RmsScale, WidthGroups
 from paretorch.methods.width.slots import Slot, exchanged, slots_of
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -62,9 +62,11 @@ class OrderedModel:
         self._slots = slots_of(self._modules, self._axes)
         self._index = lru_cache(REMEMBERED)(self._find_index)
         self._inside = False
+        self._full = groups.full
+        self._groups = {name: {g for _, axis in axes for g in axis.count.per_unit} for name, axes in self._axes.items()}
         for name in self._axes:
             self._whole(name)
-        self._sized(groups.full)
+        self._sized(self._full, set(range(len(self._full))))
 
     @contextmanager
     def at(self, profile: Iterable[int], *, statistics: Mapping[str, Tensor] | None = None) -> Iterator[nn.Module]:
@@ -86,9 +88,10 @@ class OrderedModel:
             raise InputError("this model is at a profile already; leave its `at` before another one is entered")
         tensors: list[tuple[Slot, Tensor]] = []
         attributes: list[tuple[nn.Module, str, Any]] = []
-        if widths != self.groups.full or statistics is not None:
+        if widths != self._full or statistics is not None:
             own = self.statistics(widths) if statistics is None else self._checked(statistics, widths)
-            tensors, attributes = self._sliced(widths, own), self._sized(widths)
+            cut = {group for group, width in enumerate(widths) if width != self._full[group]}
+            tensors, attributes = self._sliced(widths, cut, own), self._sized(widths, cut)
         self._inside = True
         try:
             with exchanged(tensors, attributes):
@@ -136,27 +139,28 @@ class OrderedModel:
                 )
         return statistics
 
-    def _sliced(self, widths: Profile, statistics: Mapping[str, Tensor]) -> list[tuple[Slot, Tensor]]:
-        """Every tensor that is replaced at `widths`, with its slots."""
+    def _sliced(self, widths: Profile, cut: set[int], statistics: Mapping[str, Tensor]) -> list[tuple[Slot, Tensor]]:
+        """Every tensor that is replaced at `widths`, with its slots; `cut` are the groups below their full width."""
         tracked = self._tracked()
         made = [(tracked[name], value) for name, value in statistics.items()]
         scales = {f"{norm.module}.weight": self._ratio(norm, widths) for norm in self.groups.rms}
-        for name in (name for name in self._axes if name not in statistics):
-            whole = self._whole(name)
-            part = self._slice(name, whole, widths)
+        for name, groups in self._groups.items():
+            if name in statistics or cut.isdisjoint(groups):
+                continue
+            part = self._slice(name, self._whole(name), widths)
             if scales.get(name, 1.0) != 1.0:
                 part = part * math.sqrt(scales[name])
-            if part is not whole:
-                made += [(slot, part) for slot in self._slots[name]]
+            made += [(slot, part) for slot in self._slots[name]]
         return made
 
-    def _sized(self, widths: Profile) -> list[tuple[nn.Module, str, Any]]:
-        """(module, attribute, value) of every number that follows the widths."""
+    def _sized(self, widths: Profile, cut: set[int]) -> list[tuple[nn.Module, str, Any]]:
+        """(module, attribute, value) of every number that follows the widths of the groups `cut`."""
         made: list[tuple[nn.Module, str, Any]] = []
         for size in self.groups.sizes:
-            module, before = self._module(size.module), size.count.at(self.groups.full)
-            value = resized(module, size.module, size.attribute, before, size.count.at(widths))
-            made.append((module, size.attribute, value))
+            if not cut.isdisjoint(size.count.per_unit):
+                module, before = self._module(size.module), size.count.at(self._full)
+                value = resized(module, size.module, size.attribute, before, size.count.at(widths))
+                made.append((module, size.attribute, value))
         for norm in self.groups.rms:
             if f"{norm.module}.weight" not in self._axes:
                 raise InputError(f"the RMS norm {norm.module!r} has no weight to hold a scale; pin its axis")
@@ -167,7 +171,7 @@ class OrderedModel:
 
     def _ratio(self, norm: RmsScale, widths: Profile) -> float:
         """d / k, entries before over entries after."""
-        return norm.count.at(self.groups.full) / norm.count.at(widths)
+        return norm.count.at(self._full) / norm.count.at(widths)
 
     def _module(self, name: str) -> nn.Module:
         if name not in self._modules:
@@ -202,10 +206,10 @@ class OrderedModel:
     def _find_index(self, number: int, widths: Profile, device: torch.device) -> slice | Tensor | None:
         """Entries of axis `number` when its own groups have `widths`: neighbours, a list, or None for all of them."""
         axis = self.groups.axes[number]
-        keep = [torch.arange(0)] * len(self.groups.groups)
-        for group, width in zip(axis.count.per_unit, widths, strict=True):
-            keep[group] = torch.arange(width)
-        kept = axis.kept(keep)
+        limits = torch.zeros(len(self._full) + 1, dtype=torch.int64)
+        limits[FIXED] = 1  # the unit of a fixed entry is 0
+        limits[list(axis.count.per_unit)] = torch.tensor(widths, dtype=torch.int64)
+        kept = (axis.unit < limits[axis.group]).nonzero().flatten()
         if len(kept) == len(axis.group):
             return None
         start, stop = int(kept[0]), int(kept[-1]) + 1
