@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from paretorch.errors import InputError
 from paretorch.methods.width.grid import Grids, grids
 from paretorch.methods.width.groups import WidthGroups
 from paretorch.methods.width.tracing import find_groups
@@ -29,13 +28,9 @@ class Widths:
         """The width groups of `model`.
 
         Raises:
-            InputError: if there is none, with the reasons; or as `find_groups`.
+            InputError: as `find_groups`.
         """
-        groups = find_groups(model, trainer.task.example_inputs(), pins=self.pins)
-        if not groups.groups:
-            reasons = "; ".join(f"{pinned.name}: {pinned.reason}" for pinned in groups.pinned[:3])
-            raise InputError(f"no layer of this {type(model).__name__} has a width that can change ({reasons})")
-        return groups
+        return find_groups(model, trainer.task.example_inputs(), pins=self.pins)
 
     def grids(self, groups: WidthGroups) -> Grids:
         """The widths of each group."""
