@@ -299,6 +299,31 @@ def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(tmp_path: Path
         assert torch.equal(state["momentum_buffer"], again["optimizer"]["state"][number]["momentum_buffer"])
 
 
+def test_groups_are_found_from_the_task_and_pins_hold() -> None:
+    method = ElasticTraining(quantum={"0": 4}, pins=["2"])
+    fit(method, num_steps=3)
+    assert method.groups.names == ("0",)
+    assert method.sampler.grids == ((4, 8),)
+    found = ElasticTraining(Independent(), quantum=2)
+    fit(found, num_steps=3)
+    assert (found.groups.names, found.groups.full) == (("0", "2"), (8, 6))
+    assert found.groups.num_macs(found.groups.full) == 5 * 8 + 8 * 6 + 6 * 3
+
+
+def test_a_step_in_half_precision_is_near_the_one_in_single_precision() -> None:
+    weights = []
+    for precision in ("no", "bf16"):
+        settings = TrainSettings(batch_size=32, optimizer=OptimizerSpec(lr=0.1), device="cpu", precision=precision)
+        trainer = Trainer(classes_task(), settings, seed=4)
+        model = trainer.model()
+        method = ElasticTraining(Chain([(3, 4), (8, 6)], samples=2), groups=GROUPS, full_pass=True)
+        trainer.fit(model, phase="only", num_steps=5, methods=[method])
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    start = torch.cat([p.detach().flatten() for p in start_and_batch()[0].parameters()])
+    moved = (weights[0] - start).norm()
+    assert 0 < (weights[0] - weights[1]).norm() < 0.1 * moved
+
+
 def test_distillation_without_class_scores_is_refused_before_a_weight_moves() -> None:
     trainer = Trainer(linear_task(), plain(24), seed=0)
     model = trainer.model()
