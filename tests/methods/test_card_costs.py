@@ -35,6 +35,7 @@ from tests.methods.width.test_dpod import task as regression
 CARDS = cards()
 SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
 ELASTIC = {"ordered-dropout", "universally-slimmable"}  # compared in width/test_elastic_costs.py
+TRAINED = {"structured-cs", "maestro"}  # in width/test_structured_continuous.py and rank/test_costs.py
 COMPARED = {
     "magnitude",
     "masks",
@@ -45,6 +46,7 @@ COMPARED = {
     "dpod",
     "profile-search",
     *ELASTIC,
+    *TRAINED,
     *SCHEDULES,
 }
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)
@@ -285,7 +287,12 @@ def test_shrinking_costs_the_predicted_forward_passes_and_leaves_the_centres_sha
     trainer.fit(model, phase="elastic", num_steps=10, methods=[method])
     share = method.groups.num_macs(method.groups.full) / GROUPS.num_macs(GROUPS.full)
     effects = CARDS["dpod"].effects(
-        layer_shapes(model, INPUTS), events=len(method.events), candidates=3, batches=batches, centre_share=share
+        layer_shapes(model, INPUTS),
+        target=0.8,
+        events=len(method.events),
+        candidates=3,
+        batches=batches,
+        centre_share=share,
     )
     evaluation = 1  # at the end of the phase
     assert calls.count(False) - evaluation == effects["extra_forward"].added == len(method.events) * 4 * batches > 0

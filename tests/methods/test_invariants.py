@@ -7,8 +7,10 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_allocation,
     invariants_of_cutting,
     invariants_of_dpod,
+    invariants_of_rank,
     invariants_of_schedules,
     invariants_of_sparsity,
+    invariants_of_structured,
     invariants_of_width,
 )
 from tests.methods.invariants import CHECKS, invariant

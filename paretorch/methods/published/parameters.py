@@ -42,12 +42,6 @@ CARDS = (
         relieves=("compute", "inference size", "inference compute"),
     ),
     published(
-        "maestro", 2024, "Maestro", "Trains factors with ordered dropout over ranks, and shrinks the ranks meanwhile.",
-        "Horvath, Laskaridis, Rajput and Wang, ICML 2024, arXiv 2308.14929",
-        cells="parameters:restrict, objective:retrofit", relieves=("compute", "inference size", "inference compute"),
-        stochastic=True, stateful=True, reference_implementation="SamuelHorvath/Maestro-LoD",
-    ),
-    published(
         "lora", 2022, "LoRA", "Fine-tunes a low-rank update of frozen weights.", "Hu et al., ICLR 2022",
         cells="parameters:restrict, derived data:remove", phase="finetune",
         relieves=("memory capacity", "optimizer step", "communication"), quality_risk="low",

@@ -107,13 +107,6 @@ CARDS = (
         schedule_params=(("end of annealing", 1.0),), realised_by=_KERNEL,
     ),
     published(
-        "structured-cs", 2021, "Growing networks by structured continuous sparsification", "Grows and prunes channels "
-        "and layers by annealed soft masks.", "Yuan, Savarese and Maire, ICLR 2021, arXiv 2007.15353",
-        cells="architecture:remove, architecture:retrofit, objective:retrofit", relieves=(*_CUT, "compute"),
-        needs_total_duration=True, schedule_params=(("end of annealing", 1.0),),
-        realised_by="masked channels cut out while training goes on",
-    ),
-    published(
         "bimp", 2023, "Budgeted iterative magnitude pruning (BIMP)", "Splits one total budget over dense training, "
         "pruning and retraining.", "Zimmer, Spiegel and Pokutta, ICLR 2023, arXiv 2111.00843",
         cells="parameters:remove, algorithm:reorder", phase=("dense_train", "prune", "retrain"),

@@ -19,7 +19,7 @@ reports are not claimed.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from random import Random
 from typing import Any, Literal
@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
+from paretorch.methods.card import Card, HyperParameter
+from paretorch.methods.cost_model import CostKind, Effect, Effects, LayerShape
 from paretorch.methods.method import Method, Run, StepResult
 from paretorch.methods.width.cutting import Cut
 from paretorch.methods.width.expected_cost import ExpectedCost
@@ -218,3 +220,57 @@ def _found(run: Run) -> WidthGroups:
     if run.task is None:
         raise InputError("without a task there are no example inputs to find width groups from; give `groups`")
     return find_groups(run.model, run.task.example_inputs())
+
+
+def _model_cost(_layers: Sequence[LayerShape], _batch: int, settings: Mapping[str, Any]) -> Effects:
+    """What is limited ends at about the target; the rest depends on which units stay."""
+    kind: CostKind = "flops_forward" if settings["cost"] == "macs" else "param_bytes"
+    return {kind: Effect(factor=settings["target"])}
+
+
+CARD = Card(
+    id="structured-cs",
+    title="Structured continuous sparsification",
+    summary="Grows and prunes channels while the model trains, by soft gates that become binary.",
+    year=2021,
+    references=(
+        "inspired by Yuan, Savarese and Maire, ICLR 2021, arXiv 2007.15353",
+        "gates and annealing: Savarese, Silva and Maire, NeurIPS 2020, section 3",
+        "cost term: CSQ, arXiv 2212.02770",
+    ),
+    status="experimental",
+    cells=(("architecture", "remove"), ("architecture", "retrofit"), ("objective", "retrofit")),
+    phase=("dense_train", "prune"),
+    needs_total_duration=True,
+    schedule_params=(("end of annealing", 1.0),),
+    stochastic=True,
+    stateful=True,
+    hooks=("model_surgery", "forward", "loss", "eval_swap"),
+    composes_with=("bn-reestimate",),
+    relieves=("inference size", "inference compute", "inference latency", "compute"),
+    worsens=("tuning cost",),
+    caveat="no reproduction of the paper, whose algorithm we do not know in full; layers are not removed",
+    cost="the wanted fraction of the MACs or parameters in the end; in training, that of the units that are present",
+    cost_model=_model_cost,
+    realised_by="the cut itself; in training, slices of the weights that hold only the units that are present",
+    hyperparams=(
+        HyperParameter(name="target", low=0.0, high=1.0),
+        HyperParameter(name="cost", default="macs", scale="choice", choices=("macs", "params")),
+        HyperParameter(name="window", default=50, low=1, high=10_000, scale="integer"),
+        HyperParameter(name="open_ratio", default=1.0, low=0.0, high=1.0),
+        HyperParameter(name="start", default=1.0, low=0.01, high=10.0, scale="log"),
+        HyperParameter(name="final_beta", default=200.0, low=1.0, high=10_000.0, scale="log"),
+        HyperParameter(name="strength", default=60.0, low=1.0, high=10_000.0, scale="log"),
+        HyperParameter(name="lr", default=0.1, low=1e-3, high=1.0, scale="log"),
+    ),
+    tuning_cost=3,
+    excludes=("last layer",),
+    cost_scope="inference",
+    quality_risk="high",
+    invariants=(
+        "with all units present and beta without bound the gates are the hard mask",
+        "absent units are not computed, and their weights stand still",
+        "the expected cost is the mean over all draws",
+        "the model is left plain, without gates",
+    ),
+)

@@ -1,6 +1,8 @@
 """The hierarchical penalty by its formula, and a training run in which ranks are cut and resumed."""
 
+import copy
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
+from paretorch.methods.method import Method
 from paretorch.methods.rank.factored import factored_layers
 from paretorch.methods.rank.factorize import factorise_
+from paretorch.methods.rank.groups import rank_groups
 from paretorch.methods.rank.lasso import RankLasso, hierarchical_lasso, rank_importance, tail_norms
+from paretorch.methods.width.elastic import ElasticTraining
+from paretorch.methods.width.ordered import OrderedModel
 from paretorch.training.data import ArrayExamples
 from paretorch.training.run import RunDirectory
 from paretorch.training.supervised import SupervisedTask
@@ -81,14 +87,20 @@ def low_rank_task() -> SupervisedTask:
     return SupervisedTask(LowRank, train=examples, evaluation=examples, test=examples, loss="mse")
 
 
-def trained(method: RankLasso, folder: Path | None, *, num_steps: int, stop_at: int | None = None) -> nn.Module:
+def trained(method: RankLasso, folder: Path | None, **settings: Any) -> nn.Module:
+    return trained_by([method], folder, **settings)
+
+
+def trained_by(
+    methods: Sequence[Method], folder: Path | None, *, num_steps: int, stop_at: int | None = None
+) -> nn.Module:
     directory = None if folder is None else RunDirectory(folder, recipe="", resume=True)
     try:
         settings = plain(16, lr=0.05, momentum=0.9, checkpoint_seconds=0)
         trainer = Trainer(low_rank_task(), settings, directory=directory)
         model = trainer.model()
         schedule = partial(_stopping, stop_at=stop_at)
-        trainer.fit(model, phase="dense", num_steps=num_steps, methods=[method], schedule=schedule)
+        trainer.fit(model, phase="dense", num_steps=num_steps, methods=methods, schedule=schedule)
         return model
     finally:
         if directory is not None:
@@ -101,6 +113,7 @@ def _stopping(step: int, *, stop_at: int | None) -> float:
     return 0.05
 
 
+@pytest.mark.slow
 def test_training_with_the_penalty_leaves_the_ranks_that_the_task_has():
     method = RankLasso(strength=0.006, threshold=0.05)
     model = trained(method, None, num_steps=600)
@@ -145,3 +158,54 @@ def test_a_model_without_factored_layers_is_refused_at_the_start():
         Trainer(low_rank_task(), plain(16)).fit(
             nn.Linear(6, 5), phase="dense", num_steps=1, methods=[RankLasso(strength=1.0)]
         )
+
+
+def maestro(**settings: Any) -> tuple[ElasticTraining, RankLasso]:
+    model = low_rank_task().model()
+    elastic = ElasticTraining(groups=rank_groups(model, torch.ones(1, 6)), quantum=1, min_ratio=0.2)
+    return elastic, RankLasso(elastic=elastic, **settings)
+
+
+@pytest.mark.slow
+def test_maestro_trains_one_rank_of_one_layer_per_step_and_cuts_what_the_penalty_emptied():
+    methods = maestro(strength=0.006, threshold=0.05)
+    model = trained_by(methods, None, num_steps=600)
+    assert model.map.rank == 2
+    assert methods[0].groups.full == (2,)
+    assert methods[0].sampler.centre == (2,)
+
+
+def test_a_step_of_maestro_adds_the_gradient_of_the_penalty_to_that_of_its_pass():
+    elastic, lasso = maestro(strength=0.3)
+    trainer = Trainer(low_rank_task(), plain(16, lr=1.0))
+    model = trainer.model()
+    run = trainer._start(model, "dense", 10, [elastic, lasso], None)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    twin = copy.deepcopy(model)
+    (profile,) = copy.deepcopy(elastic.sampler).draw()
+    batch = run.task.train_set().batch(torch.arange(16))
+    with OrderedModel(twin, elastic.groups).at(profile):
+        run.task.loss(twin, batch).backward()
+    (0.3 * hierarchical_lasso(factored_layers(twin))).backward()
+    result = elastic.training_step(run, batch)
+    assert not result.updated
+    run.update()
+    for name, p in twin.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name).detach(), before[name] - p.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_maestro_killed_after_a_cut_and_resumed_is_bitwise_the_same(tmp_path: Path):
+    settings: dict[str, Any] = {"strength": 0.01, "threshold": 0.3}
+    whole = trained_by(maestro(**settings), None, num_steps=160)
+    with pytest.raises(RuntimeError, match="killed"):
+        trained_by(maestro(**settings), tmp_path / "run", num_steps=160, stop_at=150)
+    resumed = trained_by(maestro(**settings), tmp_path / "run", num_steps=160)
+    assert whole.map.rank < 5
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_an_elastic_method_that_comes_later_or_knows_no_ranks_is_refused():
+    elastic, lasso = maestro(strength=0.1)
+    with pytest.raises(InputError, match=r"the ranks of \['map'\] are no width groups of 'elastic-training'"):
+        trained_by((lasso, elastic), None, num_steps=1)

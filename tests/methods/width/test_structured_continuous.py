@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
+from paretorch.measurement.macs import count_macs
+from paretorch.methods.catalogue import cards
+from paretorch.methods.cost_model import layer_shapes
 from paretorch.methods.method import Method, Run
 from paretorch.methods.width.cutting import narrowed, plan_cut
 from paretorch.methods.width.extract import masked
@@ -74,6 +77,7 @@ def method(**settings: object) -> StructuredContinuous:
     return StructuredContinuous(**{"target": 0.4, "groups": GROUPS, "window": 7, **settings})
 
 
+@pytest.mark.slow
 def test_the_end_leaves_a_smaller_plain_model_of_about_the_wanted_cost():
     gates = method()
     model, result = fit(gates, num_steps=200)
@@ -175,6 +179,7 @@ def test_a_window_computes_the_smaller_model():
     assert run.logged["window_cost"] == GROUPS.num_macs((first, second)) / GROUPS.num_macs(GROUPS.full)
 
 
+@pytest.mark.slow
 def test_a_model_that_begins_small_grows_to_the_wanted_cost():
     gates = method(open_ratio=0.25, target=0.6)
     _, result = fit(gates, num_steps=150)
@@ -275,3 +280,19 @@ def test_a_model_wrapped_for_several_processes_is_refused():
     run.wrapped = nn.Sequential(run.model)
     with pytest.raises(InputError, match="train with one process"):
         gates.training_step(run, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cost", ["macs", "params"])
+def test_the_card_predicts_what_the_end_costs(cost: str):
+    model, _ = fit(method(cost=cost, target=0.5), num_steps=200)
+    full = perceptron(*SIZES)
+    ((kind, effect),) = (
+        cards()["structured-cs"].effects(layer_shapes(full, torch.ones(1, 6)), target=0.5, cost=cost).items()
+    )
+    if kind == "flops_forward":
+        before, after = (count_macs(m, torch.ones(1, 6)).dense for m in (full, model))
+    else:
+        before, after = (sum(p.numel() for p in m.parameters()) for m in (full, model))
+    assert kind == {"macs": "flops_forward", "params": "param_bytes"}[cost]
+    assert after / before == pytest.approx(effect.factor, abs=0.06)
