@@ -76,11 +76,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     return folder, result
 
 
-def test_a_run_ends_with_the_front_the_report_and_one_finding(finished: tuple) -> None:
+def test_a_run_ends_with_the_front_the_report_the_finding_and_what_the_zeros_brought(finished: tuple) -> None:
     folder, result = finished
     assert "IMP LLR 90 %" in result.stdout
     assert "Report: out/report.html" in result.stdout
-    assert result.stdout.strip().splitlines()[-1].startswith("On digits,")
+    finding, kinds = result.stdout.strip().splitlines()[-2:]
+    assert finding.startswith("On digits,")
+    assert kinds.startswith("Masked models (3 arms): weights are zero")
     assert (folder / "out" / "report.html").stat().st_size > 100_000
 
 

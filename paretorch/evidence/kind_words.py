@@ -5,7 +5,7 @@ its time need fall. A cut model is a smaller model of the same kind. Either way 
 its interval, and nothing is said where none was measured.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import MeasuredSpeed, cost_field, is_cut, last_pruning, measured_speeds, total_bytes
@@ -68,7 +68,24 @@ def _time(arms: Sequence[Arm], baseline: Arm) -> str:
             by_batch.setdefault(speed.batch, []).append((arm, speed))
     if not by_batch:
         return " Their latency was not measured beside the dense model's, so nothing is said about speed."
-    return f" Measured dense time over theirs: {'; '.join(_at(batch, found) for batch, found in by_batch.items())}."
+    said = f" Measured dense time over theirs: {'; '.join(_at(batch, found) for batch, found in by_batch.items())}."
+    return said + (" Time falls less than MACs do." if _behind_counts(arms, baseline, by_batch) else "")
+
+
+def _behind_counts(
+    arms: Sequence[Arm], baseline: Arm, speeds: Mapping[int, Sequence[tuple[Arm, MeasuredSpeed]]]
+) -> bool:
+    """Whether MACs fell in every arm, and every time less than they did: a call costs more than its products."""
+    whole = baseline.interval(lambda run: cost_field(run, "macs_dense"))
+    counts = {arm.label: arm.interval(lambda run: cost_field(run, "macs_dense")) for arm in arms}
+    if whole is None or any(left is None or not 0 < left.mean < whole.mean for left in counts.values()):
+        return False
+    left_of = {label: left.mean for label, left in counts.items() if left is not None}
+    return all(
+        speed.interval.high is not None and speed.interval.high < whole.mean / left_of[arm.label]
+        for found in speeds.values()
+        for arm, speed in found
+    )
 
 
 def _at(batch: int, found: Sequence[tuple[Arm, MeasuredSpeed]]) -> str:
