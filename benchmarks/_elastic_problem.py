@@ -104,7 +104,8 @@ def fashion_mnist(data: Path, widths: Profile) -> Task:
     return PlainFashionMNIST(data, widths)
 
 
-def _digits(_data: Path, widths: Profile) -> SupervisedTask:
+def digits_task(_data: Path, widths: Profile) -> SupervisedTask:
+    """The task, which needs no data folder."""
     return digits(hidden=widths)
 
 
@@ -112,23 +113,23 @@ DIGITS = Problem(
     name="digits",
     widths=(96, 96, 96, 96),
     build=perceptron,
-    task=partial(_digits, widths=(96, 96, 96, 96)),
+    task=partial(digits_task, widths=(96, 96, 96, 96)),
     seeds=(0, 1, 2, 3, 4),
     steps=2000,
     batch_size=64,
-    lr=0.05,
+    lr=0.1,
     calibration=200,
 )
 FASHION = Problem(
     name="Fashion-MNIST",
-    widths=(32, 64, 64, 64),
+    widths=(16, 32, 32, 32),
     build=convolutional,
-    task=partial(fashion_mnist, widths=(32, 64, 64, 64)),
+    task=partial(fashion_mnist, widths=(16, 32, 32, 32)),
     seeds=(0, 1, 2),
-    steps=600,
+    steps=1200,
     batch_size=64,
-    lr=0.05,
-    calibration=2000,
+    lr=0.1,
+    calibration=512,
 )
 PROBLEMS = {problem.name: problem for problem in (DIGITS, FASHION)}
 
