@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from paretorch.errors import InputError
-from paretorch.methods.width.dpod_events import ShrinkPlan
+from paretorch.methods.width.dpod_events import WINDOW, ShrinkPlan
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.elastic import Budgets, Elastic, ElasticRun, Widths
 from paretorch.pipelines.retraining import Retraining
@@ -105,7 +105,7 @@ class DpodTable(FamilyTable):
     """The centre shrinks while it trains."""
 
     method: Literal["dpod"]
-    window: tuple[float, float] = (0.15, 0.70)
+    window: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(default=list(WINDOW))
     tolerance: NotNegative | None = None
     all_levels: bool = False
 
@@ -120,12 +120,16 @@ class DpodTable(FamilyTable):
             )
         ((key, part),) = given.items()
         return ShrinkPlan(
-            target=part, key=key, window=self.window, tolerance=self.tolerance, all_levels=self.all_levels
+            target=part,
+            key=key,
+            window=(self.window[0], self.window[1]),
+            tolerance=self.tolerance,
+            all_levels=self.all_levels,
         )
 
     def _special(self) -> dict[str, Any]:
         found = {
-            "window": f"{self.window[0]:g} to {self.window[1]:g}" if self.window != (0.15, 0.70) else None,
+            "window": f"{self.window[0]:g} to {self.window[1]:g}" if tuple(self.window) != WINDOW else None,
             "tolerance": self.tolerance,
             "levels": "all" if self.all_levels else None,
         }

@@ -283,11 +283,12 @@ def test_shrinking_costs_the_predicted_forward_passes_and_leaves_the_centres_sha
     trainer = Trainer(task, TrainSettings(batch_size=16, device="cpu", evaluate_epochs=1000))
     model = trainer.model()
     before = flops_of_a_step(model, torch.optim.SGD(model.parameters(), lr=0.1), INPUTS.requires_grad_())
+    layers = layer_shapes(model, INPUTS)
     model.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     trainer.fit(model, phase="elastic", num_steps=10, methods=[method])
     share = method.groups.num_macs(method.groups.full) / GROUPS.num_macs(GROUPS.full)
     effects = CARDS["dpod"].effects(
-        layer_shapes(model, INPUTS),
+        layers,
         target=0.8,
         events=len(method.events),
         candidates=3,

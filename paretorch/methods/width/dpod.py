@@ -27,7 +27,7 @@ from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.archive import Entry
 from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.cutting import narrowed, plan_cut
-from paretorch.methods.width.dpod_events import FOOTPRINTS, Shrink, ShrinkPlan, choose
+from paretorch.methods.width.dpod_events import FOOTPRINTS, WINDOW, Shrink, ShrinkPlan, choose
 from paretorch.methods.width.elastic import ElasticTraining
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.samplers import Sampler
@@ -55,11 +55,10 @@ CARD = Card(
     cells=(("parameters", "remove"), ("architecture", "restrict")),
     phase=("dense_train",),
     needs_total_duration=True,
-    schedule_params=(("start of the events", 0.15), ("end of the events", 0.70)),
+    schedule_params=(("start of the events", WINDOW[0]), ("end of the events", WINDOW[1])),
     stochastic=True,
     stateful=True,
     hooks=("model_surgery", "forward", "backward"),
-    conflicts=("masks",),
     composes_with=("bn-reestimate",),
     relieves=("compute", "memory capacity", "inference size", "inference latency", "inference compute"),
     caveat="steps become cheaper only as the centre shrinks; sampling narrow widths saves next to nothing",

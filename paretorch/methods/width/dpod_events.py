@@ -23,6 +23,7 @@ from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.tables import Table, moved
 
 Footprint = Callable[[Profile], float]
+WINDOW = (0.15, 0.70)
 FOOTPRINTS = ("params", "macs", "activations")
 
 
@@ -74,7 +75,7 @@ class ShrinkPlan:
     target: float
     key: str = "params"
     keep_at: tuple[float, ...] = ()
-    window: tuple[float, float] = (0.15, 0.70)
+    window: tuple[float, float] = WINDOW
     tolerance: float | None = None
     all_levels: bool = False
 
