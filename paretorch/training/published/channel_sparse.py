@@ -13,13 +13,14 @@ Its shortcuts are 1x1 convolutions (option B); images are scaled to [-1, 1].
 from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from paretorch.errors import InputError
-from paretorch.methods.width.cutting import Cut
-from paretorch.methods.width.kept import Kept
-from paretorch.training.models.resnet_cifar import BasicBlock, CifarResNet
+from paretorch.methods.width.cutting import Cut, plan_cut
+from paretorch.methods.width.importance import unit_importance
+from paretorch.methods.width.tracing import find_groups
+from paretorch.training.models.resnet_cifar import CifarResNet
 from paretorch.training.published import Published
 from paretorch.training.published.cifar_resnets import HALF_AN_IMAGE, accuracy
 
@@ -33,31 +34,17 @@ def build(path: Path) -> nn.Module:
 
 
 def unread_channels(model: CifarResNet) -> Cut:
-    """The cut that removes the channels inside blocks that no weight reads; the outputs stay what they are.
+    """The cut that removes the channels that no weight reads; the outputs stay what they are.
 
     Args:
         model: a CIFAR ResNet; it is not changed.
 
     Raises:
-        InputError: a block reads none of its channels, so that cutting would leave none.
+        InputError: a layer reads none of its channels, so that cutting would leave none.
     """
-    slices: dict[str, dict[int, Kept]] = {}
-    sizes: dict[str, dict[str, tuple[int, int]]] = {}
-    for name, block in model.named_modules():
-        if not isinstance(block, BasicBlock):
-            continue
-        read = block.conv2.weight.detach().ne(0).any(dim=(0, 2, 3))
-        if not read.any():
-            raise InputError(f"{name}.conv2 is all zeros: nothing of {name}.conv1 is read; remove the whole branch")
-        if read.all():
-            continue
-        kept = Kept.of(read.nonzero().flatten(), size=len(read))
-        norm = (f"bn1.{tensor}" for tensor in ("weight", "bias", "running_mean", "running_var"))
-        slices |= {f"{name}.{tensor}": {0: kept} for tensor in ("conv1.weight", *norm)}
-        slices[f"{name}.conv2.weight"] = {1: kept}
-        for layer, attribute in (("conv1", "out_channels"), ("bn1", "num_features"), ("conv2", "in_channels")):
-            sizes[f"{name}.{layer}"] = {attribute: (len(read), len(kept))}
-    return Cut(slices, sizes)
+    groups = find_groups(model, torch.zeros(1, 3, 32, 32))
+    magnitudes = unit_importance(model, groups, kind="consumer-l1")
+    return plan_cut(groups, [of_group.nonzero().flatten() for of_group in magnitudes])
 
 
 RESNET20_CHANNEL_SPARSE = Published(

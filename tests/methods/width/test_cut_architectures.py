@@ -20,6 +20,7 @@ from paretorch.methods.width.importance import Kind, unit_importance
 from paretorch.methods.width.keeping import keep_within
 from paretorch.methods.width.reorder import reorder_
 from paretorch.methods.width.tracing import find_groups
+from paretorch.training.models.resnet import ResNet
 from tests.architectures import ARCHITECTURES
 
 every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
@@ -141,3 +142,18 @@ def test_a_cut_model_that_was_saved_loads_by_its_name_with_the_same_bits(name: s
     loaded = pt.load_model(path)
     assert loaded(*inputs).equal(model(*inputs))
     assert repr(loaded) == repr(model)
+
+
+def test_the_halved_resnet_18_is_the_one_that_is_built_with_half_the_width() -> None:
+    blocks, image = (2, 2, 2, 2), torch.randn(1, 3, 224, 224)
+    model = ResNet(blocks=blocks, width=64).eval()
+    groups = find_groups(model, image)
+    profile = tuple(size // 2 for size in groups.full)
+    small = extract(model, groups, profile)
+    built = ResNet(blocks=blocks, width=32).eval()
+    assert repr(small) == repr(built)
+    assert {k: v.shape for k, v in small.state_dict().items()} == {k: v.shape for k, v in built.state_dict().items()}
+    assert groups.num_params(groups.full) == 11_689_512
+    assert sum(parameter.numel() for parameter in small.parameters()) == groups.num_params(profile) == 3_055_880
+    built.load_state_dict(small.state_dict())
+    assert built(image).equal(small(image))
