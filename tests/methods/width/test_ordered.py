@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from paretorch.errors import InputError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.width.extract import extract, masked
-from paretorch.methods.width.groups import WidthGroup, WidthGroups
+from paretorch.methods.width.groups import FIXED, Axis, WidthGroup, WidthGroups
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.statistics import reestimate_at
 from tests.methods.width.handmade import axis, perceptron, perceptron_groups
@@ -72,6 +72,27 @@ def test_every_size_and_every_tensor_at_a_profile_is_that_of_the_cut_model() -> 
                 assert held[0] == held[1] in (size.count.at(profile), (size.count.at(profile),))
             assert model.rms.eps == pytest.approx(0.1 * 5 / profile[3], rel=1e-15)
             assert model.twice.weight is model.again.weight
+
+
+class Joined(nn.Module):
+    """A layer that reads its hidden units and, behind them, the inputs, which are never cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Linear(3, 4), nn.Linear(4 + 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(torch.cat([self.hidden(x), x], 1))
+
+
+def test_entries_that_belong_to_no_group_stay_at_every_profile() -> None:
+    model, x = Joined(), torch.randn(5, 3)
+    group, unit = torch.tensor([0, 0, 0, 0, FIXED, FIXED, FIXED]), torch.tensor([0, 1, 2, 3, 0, 0, 0])
+    axes = (axis("hidden.weight", 0, 4, 0), axis("hidden.bias", 0, 4, 0), Axis("output.weight", 1, group, unit))
+    with OrderedModel(model, WidthGroups((WidthGroup("hidden", 4),), axes)).at((2,)):
+        found = model(x)
+    whole = torch.cat([model.hidden(x) * torch.tensor([1, 1, 0, 0]), x], 1)
+    torch.testing.assert_close(found, model.output(whole))
 
 
 def test_slices_of_neighbours_share_memory_with_the_parameters_and_gathers_do_not() -> None:

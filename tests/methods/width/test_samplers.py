@@ -118,6 +118,14 @@ def test_nothing_wider_than_the_centre_is_drawn_after_it_moved(kind: str) -> Non
     assert (5, 6, 4) in draws
 
 
+@pytest.mark.parametrize("make", [SingleLayer, Uniform, Independent])
+def test_draws_after_a_move_are_fresh_even_if_the_grids_are_the_same(make: Callable[[], Sampler]) -> None:
+    stays, moves = (make().bind(GRIDS, seed=2) for _ in range(2))
+    moves.recentre(CENTRE)
+    assert moves.grids == GRIDS
+    assert drawn(moves, 30) != drawn(stays, 30)
+
+
 @every_kind
 def test_draws_are_a_function_of_the_seed_and_resume_where_they_were(kind: str) -> None:
     def fresh(seed: int = 7) -> Sampler:
