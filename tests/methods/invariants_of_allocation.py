@@ -1,4 +1,4 @@
-"""Checks of what the card of profile search promises, on a circle of groups that no exact solver fits."""
+"""Checks of what the card of profile search promises, on a circle of groups and on a path."""
 
 from functools import cache
 

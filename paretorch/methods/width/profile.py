@@ -4,7 +4,7 @@
 
     hull          separable costs: corners of the lower convex hull, a nested chain, each the best of its own cost
     dp            separable costs: exact for any budget
-    chain_dp      costs of pairs that close no circle (width costs along a path or a star of layers): exact
+    chain_dp      any known structure: exact for any budget; quick for chains of layers and residual networks
     lagrange      any known structure: corners of the hull, and a bound that no profile can beat
     minmax        another objective, the greatest error instead of the sum; nested
     trust_region  any function of a profile, several constraints: a local search
@@ -28,7 +28,7 @@ from paretorch.methods.width.allocation.costs import AnyCost, Number
 from paretorch.methods.width.allocation.frontiers import frontier_points
 from paretorch.methods.width.allocation.nested import Point, best_nested_chain
 from paretorch.methods.width.allocation.problem import Problem, problem_of
-from paretorch.methods.width.allocation.solvers import SOLVERS, Found, bucketed, cheapest, require_kind, tie
+from paretorch.methods.width.allocation.solvers import SOLVERS, Found, bucketed, cheapest, require, tie
 from paretorch.methods.width.groups import Profile
 from paretorch.methods.width.tables import Table
 
@@ -115,7 +115,8 @@ def allocate(
         tables: one per width group, in the order of a profile; a group with a single width is fixed.
         cost: a `Cost` (see `cost_of`, `separable`, `chain`), any function of a profile, or several by name.
         budget: greatest cost allowed, in the unit of the cost; several by the same names.
-        method: "auto" takes the exact solver that fits the structure of a single cost, else "trust_region".
+        method: "auto" takes the exact solver for a single cost of known structure, unless that would take too long, and
+            else "trust_region".
         buckets: for "dp" and "chain_dp": round costs up to this many steps of the budget, where exact lists grow too
             long. The budget is still kept; the profile is then the best of the rounded costs.
 
@@ -132,7 +133,7 @@ def allocate(
     if buckets is None:
         found = SOLVERS[method](problem, start)
     else:
-        require_kind(problem, method, ("separable",) if method == "dp" else ("separable", "chain"))
+        require(problem, method)
         found = bucketed(problem, start, buckets=buckets)
     optimal, certificate = _certified(problem, found)
     costs = problem.cost(found.choice)

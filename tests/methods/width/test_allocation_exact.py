@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretorch.errors import InputError
+from paretorch.methods.width.allocation import exact
+from paretorch.methods.width.allocation.cliques import clique_tree
+from paretorch.methods.width.allocation.completion import Bound, Completion
 from paretorch.methods.width.allocation.costs import Cost, Lookup, Monomials, chain, cost_of, separable
-from paretorch.methods.width.allocation.exact import rounded_up
+from paretorch.methods.width.allocation.exact import _cost_table, rounded_up
 from paretorch.methods.width.allocation.labels import Labels, TooManyLabelsError
 from paretorch.methods.width.allocation.problem import problem_of
 from paretorch.methods.width.profile import allocate, frontier
@@ -133,15 +136,15 @@ def test_buckets_never_exceed_the_budget_where_rounding_to_the_nearest_does() ->
         cost = separable([row.__getitem__ for row in seconds])
         budget = 0.4 * cost((1,) * 5) + 0.6 * cost((5,) * 5)
         found = allocate(tables, cost, budget, method="dp", buckets=10)
-        exact = allocate(tables, cost, budget, method="dp")
+        best = allocate(tables, cost, budget, method="dp")
         assert found.cost == cost(found.profile) <= budget
-        assert found.lower_bound <= exact.predicted_loss <= found.predicted_loss
+        assert found.lower_bound <= best.predicted_loss <= found.predicted_loss
         size = budget / 10
         nearest = separable([{w: round(x / size) for w, x in row.items()}.__getitem__ for row in seconds])
         exceeded += cost(allocate(tables, nearest, 10, method="dp").profile) > budget
     assert exceeded > 5
     fine = allocate(tables, cost, budget, method="dp", buckets=100_000)
-    assert fine.predicted_loss == exact.predicted_loss
+    assert fine.predicted_loss == best.predicted_loss
 
 
 def test_bucketed_tables_are_rounded_up_by_less_than_a_bucket() -> None:
@@ -171,15 +174,90 @@ def test_dominated_labels_are_dropped_and_of_equals_the_first_stays() -> None:
 def test_a_method_for_separable_costs_refuses_width_costs(method: str) -> None:
     tables = random_tables(np.random.default_rng(0), groups=2, widths=3)
     with pytest.raises(
-        InputError, match=f'"{method}" needs one cost of separable structure.*cost of chain.*"chain_dp"'
+        InputError, match=f'"{method}" needs a separable cost, and this one is of chain structure; use "chain_dp"'
     ):
         allocate(tables, chain([1], [1, 1]), 12, method=method)
 
 
-def test_a_circle_of_pairs_is_no_chain() -> None:
+def random_structure(rng: np.random.Generator, groups: int) -> Cost:
+    """Parts of one, two and three groups, at random: circles, several trees and squares among them."""
+    parts = []
+    for _ in range(int(rng.integers(1, 7))):
+        scope = tuple(sorted(rng.choice(groups, size=int(rng.integers(1, 4)), replace=False).tolist()))
+        powers = tuple(int(p) for p in rng.integers(1, 3, len(scope)))
+        parts.append(Monomials(scope, ((powers, int(rng.integers(1, 9))),)))
+    return Cost(num_groups=groups, parts=tuple(parts), constant=3)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_known_structure_is_solved_as_by_trying_every_profile(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tables, cost = random_tables(rng, groups=5, widths=3), random_structure(rng, 5)
+    costs = sorted({cost(p) for p in profiles(tables)})
+    for budget in rng.choice(costs, 3).tolist():
+        found = allocate(tables, cost, budget, method="chain_dp")
+        assert found.optimal
+        assert found.predicted_loss == pytest.approx(by_trying_all(tables, (cost, budget)), abs=1e-12)
+        assert found.cost == cost(found.profile) <= budget
+    points = frontier(tables, cost, method="chain_dp", nested=False)
+    assert [p.loss for p in points] == pytest.approx([by_trying_all(tables, (cost, p.cost)) for p in points], abs=1e-12)
+    assert points[-1].cost == costs[0]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_tree_of_cliques_counts_every_part_once_and_every_group_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scopes = list({part.scope for part in random_structure(rng, 6).parts})
+    cliques = clique_tree([4] * 6, scopes)
+    assert sorted(scope for clique in cliques for scope in clique.parts) == sorted(scopes)
+    assert sorted(clique.group for clique in cliques if clique.group is not None) == list(range(6))
+    above = [number for clique in cliques for number in clique.below]
+    assert sorted(above) == list(range(len(cliques) - 1))  # one clique above each but the root
+    for at, clique in enumerate(cliques):
+        assert all(set(scope) <= set(clique.scope) for scope in clique.parts)
+        assert set(clique.separator) == set(clique.scope) - {clique.group}
+        assert all(number < at and set(cliques[number].separator) <= set(clique.scope) for number in clique.below)
+    for group in range(6):  # the cliques that see a group hang together: one of them alone passes it no further
+        assert sum(group in c.scope and group not in c.separator for c in cliques) == 1
+
+
+def test_messages_bound_what_is_still_to_come_exactly() -> None:
+    rng = np.random.default_rng(2)
+    tables, cost = random_tables(rng, groups=5, widths=3), random_structure(rng, 5)
+    problem = problem_of(tables, cost, 0)
+    cliques = clique_tree([3] * 5, list(problem.parts[0]))
+    costs = [_cost_table(clique, problem.parts[0], [3] * 5) for clique in cliques]
+    values = {p: loss_of(tables, p) + 0.1 * (cost(p) - cost.constant) for p in profiles(tables)}
+    for most in np.quantile(list(values.values()), [0.0, 0.3, 0.8]):
+        completion = Completion(Bound(1.0, 0.1, float(most) + 1e-9), cliques, costs, problem.errors)
+        for at, clique in enumerate(cliques):
+            kept = {tuple(p[group] - 1 for group in clique.scope) for p, value in values.items() if value <= most}
+            assert {tuple(row) for row in np.argwhere(completion.possible(at)).tolist()} == kept
+
+
+def test_where_the_exact_search_would_take_too_long_the_local_search_answers_and_says_so(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    tables = random_tables(rng, groups=4, widths=5)
+    cost = chain([3, 1, 4], [1, 5, 9, 2])
+    monkeypatch.setattr(exact, "MAX_STATES", 3)
+    found = allocate(tables, cost, 120)
+    assert found.method == "trust_region"
+    assert "The exact solver: " in found.certificate
+    assert "states would have to be searched, more than 3" in found.certificate
+    assert found.lower_bound <= by_trying_all(tables, (cost, 120)) <= found.predicted_loss
+    with pytest.raises(TooManyLabelsError, match='more than 3; offer fewer widths, or use method="trust_region"'):
+        allocate(tables, cost, 120, method="chain_dp")
+
+
+def test_circles_and_plain_functions_have_no_chain_and_exact_solvers_take_a_single_cost() -> None:
     tables = random_tables(np.random.default_rng(0), groups=3, widths=3)
-    parts = tuple(Monomials(pair, (((1, 1), 1),)) for pair in itertools.combinations(range(3), 2))
-    cost = Cost(num_groups=3, parts=parts)
+    cost = Cost(
+        num_groups=3, parts=tuple(Monomials(pair, (((1, 1), 1),)) for pair in itertools.combinations(range(3), 2))
+    )
     assert cost.kind == "general"
-    with pytest.raises(InputError, match='"chain_dp" needs one cost of separable or chain structure'):
-        allocate(tables, cost, 20, method="chain_dp")
+    assert allocate(tables, cost, 20).optimal
+    with pytest.raises(InputError, match='"chain_dp" needs costs whose structure is known'):
+        allocate(tables, lambda p: cost(p), 20, method="chain_dp")
+    for method in ("hull", "dp", "chain_dp"):
+        with pytest.raises(InputError, match=f'"{method}" needs a single cost, and there are 2: a, b'):
+            allocate(tables, {"a": cost, "b": cost}, {"a": 20, "b": 20}, method=method)

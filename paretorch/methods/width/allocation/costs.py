@@ -3,9 +3,9 @@
     cost(w) = constant + sum over parts of value(w_g for g in scope)
 
     separable   every part sees one group: ranks, inner widths of a residual network whose own width is fixed
-    chain       parts see one or two groups, and the pairs close no circle: a_l w_(l-1) w_l along a path of layers; a
-                star, as of a transformer with a common residual width, is solved by the same means
-    general     anything else, such as residual groups that many layers read
+    chain       parts see one or two groups, and the pairs close no circle: a_l w_(l-1) w_l along a path of layers, or
+                around the common residual width of a transformer
+    general     anything else, such as the stages of a residual network, each of which shares layers with the next
 
 The coefficients of parameters and MACs come from the terms of the width groups; nothing is estimated.
 """

@@ -4,8 +4,7 @@
 
 Groups are eliminated one after the other; eliminating a group leaves the minimum over its widths as a table of the
 groups it shares a part with. On a chain this is Viterbi's algorithm, O(L K^2) for L groups of K widths; on any other
-cost it takes K to the power of the number of groups that must be held at once, which for residual networks is small.
-Source: Bertele and Brioschi, "Nonserial Dynamic Programming", 1972. The order is greedy: the smallest table first.
+cost it takes K to the power of the size of the largest clique, which is three for residual networks (see `cliques`).
 """
 
 import math
@@ -15,10 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from paretorch.errors import InputError
+from paretorch.methods.width.allocation.cliques import Scope, elimination_order
 from paretorch.methods.width.allocation.costs import Array
 from paretorch.methods.width.allocation.problem import Choice, Problem
 
-Scope = tuple[int, ...]
 MAX_ENTRIES = 1 << 23  # float64 numbers in the largest intermediate table: 64 MB
 
 
@@ -34,20 +33,7 @@ class Elimination:
 
     @cached_property
     def _steps(self) -> list[tuple[int, Scope]]:
-        """Which group goes next, and the groups of the table that its elimination leaves."""
-        around: dict[int, set[int]] = {group: set() for group in range(len(self._sizes))}
-        for parts in self.problem.parts:
-            for scope in parts:
-                for group in scope:
-                    around[group] |= set(scope) - {group}
-        steps = []
-        while around:
-            group = min(around, key=lambda g: (math.prod(self._sizes[n] for n in around[g]) * self._sizes[g], g))
-            neighbours = around.pop(group)
-            for other in neighbours:
-                around[other] = (around[other] | neighbours) - {group, other}
-            steps.append((group, tuple(sorted(neighbours))))
-        return steps
+        return elimination_order(self._sizes, [scope for parts in self.problem.parts for scope in parts])
 
     @property
     def entries(self) -> int:
@@ -98,7 +84,11 @@ class Elimination:
             scope = tuple(sorted((*left, group)))
             seen = [(s, t) for s, t in tables if group in s]
             tables = [(s, t) for s, t in tables if group not in s]
-            summed = sum((self._aligned(s, t, scope) for s, t in seen), start=np.zeros((n, *[1] * len(scope))))
+            shapes = [[self._sizes[g] if g in s else 1 for g in scope] for s, _ in seen]
+            summed = sum(
+                (t.reshape(n, *shape) for (_, t), shape in zip(seen, shapes, strict=True)),
+                start=np.zeros((n, *[1] * len(scope))),
+            )
             axis = scope.index(group) + 1
             best.append(summed.argmin(axis=axis))
             least = summed.min(axis=axis)
@@ -110,10 +100,6 @@ class Elimination:
         for (group, left), rows in zip(reversed(self._steps), reversed(best), strict=True):
             choices[:, group] = rows[(np.arange(n), *(choices[:, other] for other in left))]
         return choices, total
-
-    def _aligned(self, scope: Scope, table: Array, target: Scope) -> Array:
-        """The table with an axis of length 1 for every group of `target` that it does not see."""
-        return table.reshape(len(table), *(self._sizes[g] if g in scope else 1 for g in target))
 
 
 def least_cost(problem: Problem) -> Choice | None:

@@ -9,7 +9,7 @@ from paretorch.methods.width.allocation.costs import AnyCost
 from paretorch.methods.width.allocation.hull import hull_chain
 from paretorch.methods.width.allocation.nested import Point
 from paretorch.methods.width.allocation.problem import Choice, Problem, checked
-from paretorch.methods.width.allocation.solvers import kind_of, require_kind, require_structure
+from paretorch.methods.width.allocation.solvers import kind_of, require
 from paretorch.methods.width.tables import Table
 
 BUDGETS = 33  # of a frontier by local search: steps of about 3 % of the range of costs
@@ -36,14 +36,14 @@ def frontier_points(tables: Sequence[Table], cost: AnyCost, *, method: str) -> t
 
 def _choices(problem: Problem, method: str) -> list[Choice]:
     if method == "hull":
-        require_kind(problem, method, ("separable",))
+        require(problem, method)
         return hull_chain(problem)
     if method in ("dp", "chain_dp"):
-        require_kind(problem, method, ("separable",) if method == "dp" else ("separable", "chain"))
+        require(problem, method)
         labels = exact.best_choices(problem)
         return [exact.chosen(labels, index) for index in range(len(labels))]
     if method == "lagrange":
-        require_structure(problem, method)
+        require(problem, method)
         return lagrange.hull(problem)
     if method == "minmax":
         return [minmax.at_threshold(problem, tau) for tau in minmax.thresholds(problem)]

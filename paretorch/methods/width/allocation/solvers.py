@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paretorch.errors import InputError
 from paretorch.methods.width.allocation import exact, hull, lagrange, minmax, trust_region
+from paretorch.methods.width.allocation.completion import Bound
 from paretorch.methods.width.allocation.costs import Cost, Kind
 from paretorch.methods.width.allocation.elimination import Elimination, least_cost
 from paretorch.methods.width.allocation.labels import Labels, TooManyLabelsError
@@ -53,20 +54,23 @@ def cheapest(problem: Problem) -> Choice:
 
 
 def auto(problem: Problem, start: Choice) -> Found:
-    """The exact solver where there is one; where it gives up, or there is none, the local search."""
-    if len(problem.costs) > 1 or kind_of(problem) == "general":
+    """The exact solver where there is one; where it would take too long, or there is none, the local search."""
+    if len(problem.costs) > 1 or not problem.structured or not Elimination(problem).possible:
         return _trust_region(problem, start)
     try:
         return _exact(problem, start)
-    except TooManyLabelsError as error:
+    except TooManyLabelsError:
         found = _trust_region(problem, start)
+    try:
+        return _exact(problem, found.choice)  # a better start leaves fewer states
+    except TooManyLabelsError as error:
         return Found(found.choice, found.method, found.loss, found.bound, f"{found.said}The exact solver: {error}. ")
 
 
 def bucketed(problem: Problem, start: Choice, *, buckets: int) -> Found:
     """Exact on costs rounded up to whole buckets."""
     parts, limit, size = exact.rounded_up(problem, buckets=buckets)
-    labels = exact.best_choices(problem, parts=parts, bounds=(exact.Bound(0.0, 1.0, limit),))
+    labels = exact.best_choices(problem, parts=parts, bounds=(Bound(0.0, 1.0, limit),))
     best = _best_within(problem, labels) or start
     bound = lagrange.solve(problem, best).bound
     said = f"The best of all profiles when costs are rounded up to multiples of {size:.6g}. "
@@ -84,42 +88,38 @@ def name_of_exact(problem: Problem) -> str:
     return "dp" if kind_of(problem) == "separable" else "chain_dp"
 
 
-def require_kind(problem: Problem, method: str, allowed: tuple[Kind, ...]) -> None:
-    """Refuse a method for a cost of another structure.
+def require(problem: Problem, method: str) -> None:
+    """Refuse a method for costs of another structure.
 
     Raises:
-        InputError: naming structure and methods that fit.
+        InputError: naming the structure and what fits.
     """
-    if (kind := kind_of(problem)) not in allowed:
-        what = f"{len(problem.costs)} constraints" if len(problem.costs) > 1 else f"a cost of {kind} structure"
-        raise InputError(
-            f'the method "{method}" needs one cost of {" or ".join(allowed)} structure, and this is {what}; use '
-            f'"{"chain_dp" if kind == "chain" else "trust_region"}" or "auto"'
-        )
-
-
-def require_structure(problem: Problem, method: str) -> None:
-    """Refuse a method for plain functions of a profile.
-
-    Raises:
-        InputError: naming what to use instead.
-    """
-    if not problem.structured:
+    if method in ("lagrange", "chain_dp") and not problem.structured:
         raise InputError(
             f'the method "{method}" needs costs whose structure is known, such as cost_of(groups, "params"); for a '
             'plain function of a profile use "trust_region"'
+        )
+    if method in ("hull", "dp", "chain_dp") and len(problem.costs) > 1:
+        raise InputError(
+            f'the method "{method}" needs a single cost, and there are {len(problem.costs)}: '
+            f'{", ".join(problem.costs)}; use "trust_region" or "lagrange"'
+        )
+    if method in ("hull", "dp") and (kind := kind_of(problem)) != "separable":
+        raise InputError(
+            f'the method "{method}" needs a separable cost, and this one is of {kind} structure; use '
+            f'"{"chain_dp" if problem.structured else "trust_region"}"'
         )
 
 
 def _exact(problem: Problem, start: Choice) -> Found:
     """A relaxation for bounds; then all labels that they leave."""
     dual = lagrange.solve(problem, start)
-    best = polished(problem, dual.best)
+    best = min(start, polished(problem, dual.best), key=problem.loss)
     if problem.loss(best) - dual.bound > tie(problem):
         limit, rate = float(problem.limits[0]), float(dual.multipliers[0])
         slack = tie(problem) + TIE * rate * abs(limit)
-        reach = exact.Bound(1.0, rate, problem.loss(best) + rate * limit + slack)
-        labels = exact.best_choices(problem, bounds=(reach, exact.Bound(0.0, 1.0, limit + TIE * abs(limit))))
+        reach = Bound(1.0, rate, problem.loss(best) + rate * limit + slack)
+        labels = exact.best_choices(problem, bounds=(reach, Bound(0.0, 1.0, limit + TIE * abs(limit))))
         best = min(best, _best_within(problem, labels) or best, key=problem.loss)
     loss = problem.loss(best)
     return Found(best, name_of_exact(problem), loss, loss, "")
@@ -132,17 +132,17 @@ def _best_within(problem: Problem, labels: Labels) -> Choice | None:
 
 
 def _dp(problem: Problem, start: Choice) -> Found:
-    require_kind(problem, "dp", ("separable",))
+    require(problem, "dp")
     return _exact(problem, start)
 
 
 def _chain_dp(problem: Problem, start: Choice) -> Found:
-    require_kind(problem, "chain_dp", ("separable", "chain"))
+    require(problem, "chain_dp")
     return _exact(problem, start)
 
 
 def _hull(problem: Problem, start: Choice) -> Found:
-    require_kind(problem, "hull", ("separable",))
+    require(problem, "hull")
     chain = hull.hull_chain(problem)
     best = next((choice for choice in chain if problem.feasible(choice)), start)
     (cost,) = problem.cost(best).values()
@@ -151,7 +151,7 @@ def _hull(problem: Problem, start: Choice) -> Found:
 
 
 def _lagrange(problem: Problem, start: Choice) -> Found:
-    require_structure(problem, "lagrange")
+    require(problem, "lagrange")
     dual = lagrange.solve(problem, start)
     said = "A corner of the convex hull of all profiles. "
     return Found(dual.best, "lagrange", problem.loss(dual.best), dual.bound, said)
