@@ -3,9 +3,9 @@
     each step: profiles w_1, w_2, ... from the sampler;   gradient = sum over i of grad L(f(x; w_i))
 
 By default one layer at a time is narrowed and the loss is that of the sampled profile on labels; `full_pass` adds the
-whole network and lets it teach (`distillation`). Gradients of units that are off are exactly zero. Sampling narrow
-profiles saves next to nothing by itself: with one of L layers narrowed, a step costs 1 - O(1 / L) of a full one. What
-saves is a centre that shrinks (`narrow`).
+whole network and lets it teach (`distillation`). Gradients of units that are off are exactly zero. One narrowed layer
+per step saves next to nothing by itself: with L layers, a step costs 1 - O(1 / L) of a full one. What saves is a centre
+that shrinks (`narrow`).
 
 Source: Horvath et al., "FjORD", NeurIPS 2021 (one level for all layers); one layer per step as in
 `SamuelHorvath/Maestro-LoD`, for ranks; Yu et al., "Slimmable neural networks", ICLR 2019 (gradients of several widths
