@@ -56,7 +56,7 @@ class Page(HTMLParser):
         return next(content for attrs, content in self.scripts if attrs.get("id") == name)
 
     def figures(self):
-        return json.loads(self.script("figures"))["figures"]
+        return json.loads(decode(json.loads(self.script("figures"))["figures"]))
 
 
 def render(records, path, **changes):

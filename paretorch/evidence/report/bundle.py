@@ -1,8 +1,8 @@
 """plotly.js inside the page: gzip, then base-85 text, inflated by the browser when the page opens.
 
 The full bundle is 4.8 MB as it ships with plotly. A report must work offline and stay under 2 MB, so the page holds the
-gzip of it in base 85 (5 characters for 4 bytes; base 64 would need 5.3): about 1.84 MB. The alphabet has no character
-that is special inside a script element.
+gzip of it in base 85 (5 characters for 4 bytes; base 64 would need 5.3): about 1.84 MB. The figures' own data is kept
+alike. The alphabet has no character that is special inside a script element.
 """
 
 import base64

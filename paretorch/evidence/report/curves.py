@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from paretorch.evidence.arms import Arm
-from paretorch.evidence.quantities import sparsity
+from paretorch.evidence.quantities import removed_share
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report.style import short
 
@@ -33,10 +33,10 @@ def phases_of(run: RunRecord) -> dict[str, RunRecord]:
 
 
 def arms_shown_first(arms: Sequence[Arm]) -> set[str]:
-    """The arms drawn before the reader chooses: those of the greatest sparsity, at most six."""
+    """The arms drawn before the reader chooses: those that removed most, at most six."""
 
     def level(arm: Arm) -> float:
-        found = arm.interval(sparsity)
+        found = arm.interval(removed_share)
         return -1.0 if found is None else found.mean
 
     drawable = [arm for arm in arms if any(run.curves for run in arm.runs)]

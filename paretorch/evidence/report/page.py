@@ -1,5 +1,6 @@
-"""One page: a template filled in, with its figures and plotly.js inside, written atomically."""
+"""One page: a template filled in, with its figures and plotly.js inside, both compressed, written atomically."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from paretorch.artefacts.files import write_text
-from paretorch.evidence.report.bundle import ALPHABET, plotly_text
+from paretorch.evidence.report.bundle import ALPHABET, encode, plotly_text
 from paretorch.evidence.report.legend import entries
 from paretorch.evidence.report.style import DARK, PAGE_DARK, PAGE_LIGHT
 
@@ -29,7 +30,7 @@ def write_page(template: str, path: Path, *, figures: dict[str, dict[str, Any]],
     environment.globals["keys"] = {name: entries(figure) for name, figure in figures.items()}
     environment.globals["heights"] = {name: figure["layout"]["height"] for name, figure in figures.items()}
     text = environment.get_template(template).render(
-        figures=figures,
+        figures=encode(json.dumps(figures, separators=(",", ":")).encode()),
         dark=DARK,
         page_light=PAGE_LIGHT,
         page_dark=PAGE_DARK,

@@ -1,6 +1,7 @@
 "use strict";
 (async () => {
-  const { figures, dark, alphabet } = JSON.parse(document.getElementById("figures").textContent);
+  const { figures: packed, dark, alphabet } = JSON.parse(document.getElementById("figures").textContent);
+  let figures = {};
   const scheme = matchMedia("screen and (prefers-color-scheme: dark)"); // paper is always light
 
   // Base 85: five characters, most significant first, give four bytes; a short last group is padded with the last digit.
@@ -17,11 +18,15 @@
     return bytes.subarray(0, bytes.length - ((5 - (text.length % 5)) % 5));
   }
 
+  async function inflated(text) {
+    const stream = new Blob([decode(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+
   async function load() {
-    const bytes = decode(document.getElementById("plotly").textContent.trim());
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    figures = JSON.parse(await inflated(packed));
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = await inflated(document.getElementById("plotly").textContent.trim());
     document.head.append(script);
   }
 
