@@ -4,31 +4,29 @@ Every arm ends as one `member` per budget: a cut model, its test accuracy before
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from _elastic_bench import Bench, Meter, accuracy, train, widths_of
-from _elastic_problem import BUDGETS, EACH, ONE_RUN, QUANTUM, SCRATCH, SCRATCH_UNIFORM, label, uniform_profile
+from _elastic_problem import BUDGETS, EACH, ONE_RUN, SCRATCH, SCRATCH_UNIFORM, label, uniform_profile
 from torch import nn
 
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
-from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.dpod import DPOD, restored
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.elastic import ElasticTraining
 from paretorch.methods.width.extract import extract
-from paretorch.methods.width.grid import below
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.importance import unit_importance
 from paretorch.methods.width.ordered import OrderedModel
-from paretorch.methods.width.profile import Solver, allocate
 from paretorch.methods.width.reorder import reorder_
 from paretorch.methods.width.samplers import Independent, Sampler, Sandwich, SingleLayer, Uniform
-from paretorch.methods.width.tables import Table, sensitivity
+from paretorch.methods.width.tables import moved, sensitivity
+from paretorch.pipelines.elastic.search import Budgets, search
+from paretorch.pipelines.elastic.training import ElasticWeights
 
 FINETUNE_RATE = 0.2  # of the peak
-SOLVERS: tuple[Solver, ...] = ("auto", "minmax")
 ELASTIC: dict[str, tuple[Callable[[], Sampler], bool, tuple[str, ...]]] = {  # sampler, distillation, ways to narrow
     "single layer": (SingleLayer, False, ("searched",)),
     "independent": (Independent, False, ("searched",)),
@@ -66,42 +64,44 @@ def _size(bench: Bench, profile: Profile) -> dict[str, Any]:
 def members(bench: Bench, name: str, model: nn.Module, choose: Callable[[float], Profile]) -> dict[str, Any]:
     """The arm that cuts `model` for every budget to the profile that `choose` names; choosing is charged apart."""
     with bench.charged() as meter:
-        profiles = {budget: choose(limit) for budget, limit in bench.limits.items()}
+        profiles = {budget: choose(budget) for budget in BUDGETS}
     found: dict[str, Any] = {"choosing": meter.spent()}
     for budget, profile in profiles.items():
         found[label(budget)] = member(bench, f"{name} {budget}", extract(model, bench.groups, profile))
     return found
 
 
-def searched(bench: Bench, model: nn.Module, groups: WidthGroups) -> Callable[[float], Profile]:
-    """Profiles by tables of the trained model: of what two solvers propose, the one of least measured loss.
+def searched(
+    bench: Bench, model: nn.Module, groups: WidthGroups, *, shrunk: Profile | None = None
+) -> Callable[[float], Profile]:
+    """Profiles by the search that ships, on tables of the trained model, measured when the first is asked for.
 
-    `model` may have been cut already; `groups` are those it has now.
+    Args:
+        bench: of the uncut model.
+        model, groups: as they are, cut or not.
+        shrunk: the centre that the training went on with.
     """
-    ordered = OrderedModel(model, groups)
-    measured: dict[Profile, tuple[float, ...]] = {}
-
-    def losses_at(profile: Profile) -> tuple[float, ...]:
-        if profile not in measured:
-            measured[profile] = bench.calibration.measured(ordered, profile)
-        return measured[profile]
+    calibration = bench.calibration
 
     @cache
-    def tables() -> tuple[Table, ...]:
-        allowed = [below(widths, size) for widths, size in zip(bench.grids, groups.full, strict=True)]
-        return sensitivity(groups, groups.full, grids=allowed, losses_at=losses_at)
+    def weights() -> ElasticWeights:
+        losses_at = partial(calibration.measured, OrderedModel(model, groups))
+        tables = sensitivity(groups, groups.full, grids=bench.grids, losses_at=losses_at)
+        return ElasticWeights(name="kept", model=model, groups=groups, tables=tables, shrunk=shrunk)
 
-    def choose(limit: float) -> Profile:
-        cost = cost_of(groups, "params")
-        candidates = [allocate(tables(), cost, limit, method=method).profile for method in SOLVERS]
-        return min(candidates, key=lambda profile: sum(losses_at(profile)))
+    def choose(budget: float) -> Profile:
+        wanted, seed = Budgets(params=budget), bench.trainer.seed
+        options = {"uncut": bench.groups, "grids": bench.grids, "calibration": calibration, "seed": seed}
+        return search(weights(), wanted, **options)[0].profile
 
     return choose
 
 
 def uniform(bench: Bench) -> Callable[[float], Profile]:
     """The same level for all layers."""
-    return lambda limit: uniform_profile(bench.groups, bench.grids, limit)
+    return lambda budget: uniform_profile(
+        bench.groups, bench.grids, budget * bench.groups.num_params(bench.groups.full)
+    )
 
 
 def plain(bench: Bench) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,7 +119,7 @@ def plain(bench: Bench) -> tuple[dict[str, Any], dict[str, Any]]:
 def elastic(bench: Bench, name: str, sampler: Sampler, *, full_pass: bool = False) -> tuple[dict[str, Any], nn.Module]:
     """Elastic training with a fixed centre."""
     model = bench.counted(bench.trainer.model())
-    method = ElasticTraining(sampler, groups=bench.groups, quantum=QUANTUM, full_pass=full_pass)
+    method = ElasticTraining(sampler, groups=bench.groups, quantum=bench.problem.quantum, full_pass=full_pass)
     rate = bench.problem.lr / (sampler.samples if isinstance(sampler, Sandwich) else 1)
     spent = train(bench, model, name, steps=bench.problem.steps, lr=rate, methods=[method])
     reestimate_batchnorm(model, bench.statistics, forward=bench.trainer.task.loss)  # the centre may come rarely
@@ -138,7 +138,7 @@ def shrinking(bench: Bench, name: str, target: float, *, keep_at: tuple[float, .
         calibration=bench.calibration,
         on_kept=kept.__setitem__,
         groups=bench.groups,
-        quantum=QUANTUM,
+        quantum=bench.problem.quantum,
     )
     last = bench.counted(bench.trainer.model())
     spent = train(bench, last, name, steps=bench.problem.steps, lr=bench.problem.lr, methods=[method])
@@ -147,8 +147,9 @@ def shrinking(bench: Bench, name: str, target: float, *, keep_at: tuple[float, .
         for fraction, weights in kept.items():
             model = bench.counted(bench.trainer.model())
             groups = restored(model, bench.groups, weights)
-            profile = searched(bench, model, groups)(bench.limits[fraction])
-            cut[fraction] = extract(model, groups, profile)
+            event = next(event for event in method.events if event["step"] == weights["step"])
+            centre = moved(groups.full, groups.names.index(event["group"]), event["width"])
+            cut[fraction] = extract(model, groups, searched(bench, model, groups, shrunk=centre)(fraction))
     found: dict[str, Any] = {"train": spent, "choosing": meter.spent(), "events": len(method.events)}
     for fraction, model in cut.items():
         found[label(fraction)] = member(bench, f"{name} {fraction}", model)
@@ -182,7 +183,7 @@ def run_seed(bench: Bench) -> dict[str, Any]:
     profiles = {
         SCRATCH[ONE_RUN]: [arms[ONE_RUN][label(budget)]["profile"] for budget in BUDGETS],
         SCRATCH[EACH]: [arms[EACH][label(budget)]["profile"] for budget in BUDGETS],
-        SCRATCH_UNIFORM: [uniform(bench)(limit) for limit in bench.limits.values()],
+        SCRATCH_UNIFORM: [uniform(bench)(budget) for budget in BUDGETS],
     }
     trained: dict[Profile, dict[str, Any]] = {}  # equal profiles are trained once
     for name, wanted in profiles.items():

@@ -7,11 +7,10 @@ for one on calibration examples; evaluations on the test set are no part of any 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from _elastic_problem import BUDGETS, QUANTUM, Problem
+from _elastic_problem import Problem
 from torch import Tensor, nn
 
 from paretorch.methods.method import Method
@@ -20,12 +19,13 @@ from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.grid import Grids, grids
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.tracing import find_groups
-from paretorch.training.data import Batch, Examples
+from paretorch.pipelines.batches import training_batches
+from paretorch.pipelines.elastic.calibration import calibration_of
+from paretorch.training.data import Batch
 from paretorch.training.trainer import Trainer
 
-STATISTICS_BATCHES, STATISTICS_SIZE = 8, 128  # training examples for the batch-norm statistics of a model
-MEASURED_BATCHES = 2  # as many of them for a profile that is only measured
-SPLITS = 2
+STATISTICS_BATCHES = 16  # of training examples for the batch-norm statistics of a model
+MEASURED_BATCHES = 4  # for those of a profile that is only measured
 
 
 @dataclass
@@ -49,17 +49,13 @@ class Bench:
     groups: WidthGroups
     grids: Grids
     statistics: Sequence[Batch]
-    splits: Sequence[Sequence[Batch]]
     meter: Meter = field(default_factory=Meter)
 
     @property
-    def limits(self) -> dict[float, float]:
-        """Greatest number of parameters, by budget."""
-        return {budget: budget * self.groups.num_params(self.groups.full) for budget in BUDGETS}
-
-    @property
     def calibration(self) -> Calibration:
-        return Calibration(losses=self.losses, splits=self.splits, statistics=self.statistics[:MEASURED_BATCHES])
+        """Training examples on which profiles are measured, as in the pipeline that ships, charged."""
+        made = calibration_of(self.trainer, examples=self.problem.calibration, batches=MEASURED_BATCHES)
+        return replace(made, losses=self.losses)
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of every example, charged as a forward pass."""
@@ -97,18 +93,8 @@ def bench(problem: Problem, task: Any, seed: int) -> Bench:
     trainer = Trainer(task, problem.settings, seed=seed)
     groups = find_groups(trainer.model().eval(), task.example_inputs())
     assert groups.full == problem.widths, f"the groups {groups.names} are not the hidden layers"
-    chosen = torch.randperm(len(trainer.train_set), generator=torch.Generator().manual_seed(seed))
-    statistics = _batches(task, trainer.train_set, chosen[: STATISTICS_BATCHES * STATISTICS_SIZE], STATISTICS_SIZE)
-    count = min(problem.calibration, len(trainer.eval_set))
-    splits = [
-        _batches(task, trainer.eval_set, part, 512) for part in torch.arange(count - count % SPLITS).chunk(SPLITS)
-    ]
-    return Bench(problem, trainer, groups, grids(groups, quantum=QUANTUM), statistics, splits)
-
-
-def _batches(task: Any, examples: Examples, index: Tensor, size: int) -> list[Batch]:
-    generator = torch.Generator().manual_seed(0)
-    return [task.prepare(examples.batch(part), training=False, generator=generator) for part in index.split(size)]
+    statistics = list(training_batches(trainer, name="statistics", count=STATISTICS_BATCHES, augmented=True))
+    return Bench(problem, trainer, groups, grids(groups, quantum=problem.quantum), statistics)
 
 
 def train(

@@ -23,7 +23,6 @@ from paretorch.training.tasks.digits import digits
 from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 
 BUDGETS = (0.5, 0.25, 0.12)  # of the uncut model's parameters
-QUANTUM = 4
 ONE_RUN, EACH = "DPOD, one run", "DPOD, a run each"
 SCRATCH = {ONE_RUN: "scratch, profile of the one run", EACH: "scratch, profile of a run each"}
 SCRATCH_UNIFORM = "scratch, uniform widths"
@@ -37,16 +36,18 @@ class Problem:
     Attributes:
         name: of the task.
         widths: of the uncut model's hidden layers.
+        quantum: widths of sub-networks are multiples of it.
         build: a model with hidden layers of given widths.
         task: the task from the data folder.
         seeds: paired over all arms.
         steps: of the elastic training, and of plain training; `finetune_steps` come on top for all.
         batch_size, lr: SGD with momentum 0.9, the rate falling to 0 along a cosine.
-        calibration: examples of the evaluation set on which every choice is made.
+        calibration: training examples on which profiles are measured and chosen.
     """
 
     name: str
     widths: Profile
+    quantum: int
     build: Callable[[Sequence[int]], nn.Module]
     task: Callable[[Path], Task]
     seeds: tuple[int, ...]
@@ -112,21 +113,23 @@ def digits_task(_data: Path, widths: Profile) -> SupervisedTask:
 DIGITS = Problem(
     name="digits",
     widths=(96, 96, 96, 96),
+    quantum=4,
     build=perceptron,
     task=partial(digits_task, widths=(96, 96, 96, 96)),
     seeds=(0, 1, 2, 3, 4),
     steps=2000,
     batch_size=64,
     lr=0.1,
-    calibration=200,
+    calibration=1000,
 )
 FASHION = Problem(
     name="Fashion-MNIST",
     widths=(16, 32, 32, 32),
+    quantum=2,
     build=convolutional,
     task=partial(fashion_mnist, widths=(16, 32, 32, 32)),
     seeds=(0, 1, 2),
-    steps=1200,
+    steps=1000,
     batch_size=64,
     lr=0.1,
     calibration=512,

@@ -13,7 +13,7 @@ of the parameters. Arms, all of as many steps, nothing tuned per arm:
     scratch              ordinary training of a model built at the profiles of DPOD, or at uniform widths
 
 All cut models get batch-norm statistics of their own and are fine-tuned for 15 % of the steps; models trained from
-scratch get these steps as well. Choices are made on validation examples, accuracies are of the test set, costs hold
+scratch get these steps as well. Profiles are chosen on training examples, accuracies are of the test set, costs hold
 every pass that trains or chooses. The notes of the results page are computed from the figures (`_elastic_words`).
 
     python benchmarks/elastic_width.py --data DATA [--seed 0]
@@ -150,8 +150,8 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
     longest = max(problem.seeds for problem in chosen.values())
     sizes = [
         f"{name}: {problem.steps} steps of {problem.batch_size} examples and {problem.finetune_steps} of fine-tuning, "
-        f"hidden layers of {'-'.join(map(str, problem.widths))} units, SGD with momentum 0.9 and a peak rate of "
-        f"{problem.lr:g} falling to 0 along a cosine"
+        f"hidden layers of {'-'.join(map(str, problem.widths))} units in blocks of {problem.quantum}, SGD with "
+        f"momentum 0.9 and a peak rate of {problem.lr:g} falling to 0 along a cosine"
         for name, problem in chosen.items()
     ]
     write_result(
