@@ -49,7 +49,7 @@ def assert_untouched(before: dict[str, object], model: nn.Module) -> None:
 
 
 @given(profile=WIDTHS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_profile_computes_what_the_cut_model_and_the_masked_model_compute(profile: tuple[int, ...]) -> None:
     groups, model = mixed_groups(), mixed().eval()
     with OrderedModel(model, groups).at(profile):
