@@ -18,6 +18,7 @@ class Counts:
         self.units = units
         self.uneven: list[Tensor] = []
         self._known: dict[tuple[object, ...], tuple[Tensor, Count]] = {}
+        self._sizes: dict[tuple[int, int], tuple[Tensor, Count]] = {}
 
     def of(self, layer: Tensor) -> Count:
         """Entries of a layer that stay."""
@@ -32,13 +33,19 @@ class Counts:
 
     def along(self, layer: Tensor, dim: int) -> Count:
         """Size of one dimension: of the entries at the start of all others, if they belong to several units."""
+        key = (id(layer), dim)
+        if key not in self._sizes:
+            self._sizes[key] = (layer, self._along(layer, dim))
+        return self._sizes[key][1]
+
+    def _along(self, layer: Tensor, dim: int) -> Count:
         column = layer
         for other in range(layer.dim()):
             if other != dim and column.shape[other] > 1:
                 column = column.narrow(other, 0, 1)
         column = column.reshape(-1)
-        first = self.units.component[column[0]]
-        if len(column) == 1 or (self.units.component[column.numpy()] == first).all():
+        components = self.units.component[column.numpy()]
+        if (components == components[0]).all():
             return Count(len(column))
         return self.of(column)
 

@@ -1,9 +1,9 @@
 """Labels of elements: which entries of which tensors stand or fall together, as integer arrays and equalities of them.
 
-Every entry of every dimension of a parameter has a label of its own. A tensor made from parameters carries layers: int64
-arrays with as many dimensions as the tensor, of size 1 where the label does not vary. An activation has one layer along
-its channels; split into heads, the layer spans two dimensions; a weight has one layer per dimension. Functions make
-labels equal (`equal`, `collapse`, `join`) or fixed (`pin`); components of equal labels are the units.
+Every entry of every dimension of a parameter has a label of its own. A tensor made from parameters carries layers:
+int64 arrays with as many dimensions as the tensor, of size 1 where the label does not vary. An activation has one
+layer along its channels; split into heads, the layer spans two dimensions; a weight has one layer per dimension.
+Functions make labels equal (`equal`, `collapse`, `join`) or fixed (`pin`); components of equal labels are the units.
 
 All that happens here is written down and resolved once at the end, because a union at a time would be slow.
 """
@@ -37,11 +37,16 @@ def span(layer: Tensor) -> tuple[int, ...]:
 
 def compressed(layer: Tensor) -> Tensor:
     """The layer with size 1 along dimensions where all entries are the same."""
-    for dim, size in enumerate(layer.shape):
-        if size > 1:
-            first = layer.narrow(dim, 0, 1)
-            if layer.stride(dim) == 0 or bool((layer == first).all()):
-                layer = first
+    repeated = [dim for dim, stride in enumerate(layer.stride()) if stride == 0]
+    for dim in repeated:
+        layer = layer.narrow(dim, 0, 1)
+    varying = span(layer)
+    if len(varying) == 1 and layer.numel() > 1 and bool(layer.flatten()[0] != layer.flatten()[-1]):
+        return layer
+    for dim in varying:
+        first = layer.narrow(dim, 0, 1)
+        if bool((layer == first).all()):
+            layer = first
     return layer
 
 

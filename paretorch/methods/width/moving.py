@@ -35,14 +35,15 @@ def blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[i
 
 def reshaped(
     labels: Labels, layers: Layers, before: Sequence[int], after: Sequence[int]
-) -> tuple[Layers, list[tuple[Tensor, list[int]]]]:
-    """Layers behind a reshape, and those that it split over several dimensions, with these dimensions.
+) -> tuple[Layers, list[Tensor]]:
+    """Layers behind a reshape, and those that it split over several dimensions.
 
     Two layers whose dimensions are merged into one are pinned: entries left would be a product of widths.
     """
     pairs = list(blocks(before, after))
     spans = [set(span(layer)) for layer in layers]
-    made, split = [], []
+    made: list[Tensor] = []
+    split: list[Tensor] = []
     for mine, layer in enumerate(layers):
         source, target, divided = [1] * len(before), [1] * len(after), []
         merged = False
@@ -61,9 +62,8 @@ def reshaped(
         new = layer.expand(source).reshape(target)
         if divided:
             new = compressed(new)
-            over = [dim for dim in divided if new.shape[dim] > 1]
-            if len(over) > 1:
-                split.append((new, over))
+            if sum(new.shape[dim] > 1 for dim in divided) > 1:
+                split.append(new)
         made.append(new)
     return tuple(made), split
 
@@ -88,44 +88,56 @@ def moved(
     return [tuple(each) for each in made]
 
 
-def concatenated(labels: Labels, inputs: Sequence[tuple[Layers, tuple[int, ...]]], dim: int) -> Layers:
+Input = tuple[Layers, tuple[int, ...]]
+
+
+def concatenated(labels: Labels, inputs: Sequence[Input], dim: int) -> Layers:
     """Layers of torch.cat; entries of an input without labels along `dim` are fixed."""
-    found: list[list[Tensor | None]] = []  # families of layers that meet: one layer or None for each input
+    made = []
+    for family in _families(inputs, dim):
+        present = [layer for layer in family if layer is not None]
+        across = {d for layer in present for d in span(layer)} - {dim}
+        if across and len(present) < len(family):
+            for layer in present:
+                labels.pin(layer, "it is concatenated with a tensor of fixed size")
+        elif all(layer.shape[dim] == 1 for layer in present):
+            for layer in present[1:]:
+                labels.equal(present[0], layer)
+            made.append(present[0])
+        else:
+            made.append(_joined(labels, family, inputs, dim, alike=bool(across)))
+    return tuple(made)
+
+
+def _families(inputs: Sequence[Input], dim: int) -> list[list[Tensor | None]]:
+    """Layers that meet: one of each input or None."""
+    found: list[list[Tensor | None]] = []
     for position, (layers, _) in enumerate(inputs):
         for layer in layers:
-            mine = {d for d in span(layer) if d != dim} or {dim}
+            mine = set(span(layer)) - {dim} or {dim}
             for family in found:
                 others = {d for each in family if each is not None for d in span(each)} - {dim} or {dim}
                 if family[position] is None and mine & others:
                     family[position] = layer
                     break
             else:
-                family = [None] * len(inputs)
-                family[position] = layer
-                found.append(family)
-    made = []
-    for family in found:
-        present = [layer for layer in family if layer is not None]
-        along = any(layer.shape[dim] > 1 for layer in present)
-        across = {d for layer in present for d in span(layer)} - {dim}
-        if across and len(present) < len(family):
-            for layer in present:
-                labels.pin(layer, "it is concatenated with a tensor of fixed size")
-            continue
-        if not along:
-            for layer in present[1:]:
-                labels.equal(present[0], layer)
-            made.append(present[0])
-            continue
-        sizes = [max(layer.shape[d] for layer in present) for d in range(present[0].dim())]
-        parts = []
-        for layer, (_, shape) in zip(family, inputs, strict=True):
-            sizes[dim] = shape[dim]
-            blank = torch.zeros([1] * len(sizes), dtype=torch.int64)
-            parts.append((blank if layer is None else layer).expand(sizes))
-        if across:  # the other axes must be cut alike in all parts
-            first = parts[0].narrow(dim, 0, 1)
-            for part in parts[1:]:
-                labels.equal(first, part.narrow(dim, 0, 1))
-        made.append(compressed(torch.cat(parts, dim)))
-    return tuple(made)
+                alone: list[Tensor | None] = [None] * len(inputs)
+                alone[position] = layer
+                found.append(alone)
+    return found
+
+
+def _joined(
+    labels: Labels, family: Sequence[Tensor | None], inputs: Sequence[Input], dim: int, *, alike: bool
+) -> Tensor:
+    """One layer after the other along `dim`; `alike` if they also span other axes, which must then be cut alike."""
+    sizes = [max(each) for each in zip(*(layer.shape for layer in family if layer is not None), strict=True)]
+    parts = []
+    for layer, (_, shape) in zip(family, inputs, strict=True):
+        sizes[dim] = shape[dim]
+        fixed = torch.zeros([1] * len(sizes), dtype=torch.int64)
+        parts.append((fixed if layer is None else layer).expand(sizes))
+    if alike:
+        for part in parts[1:]:
+            labels.equal(parts[0].narrow(dim, 0, 1), part.narrow(dim, 0, 1))
+    return compressed(torch.cat(parts, dim))

@@ -10,43 +10,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paretorch.errors import InputError
 from paretorch.methods.width import rules_channels, rules_products
-from paretorch.methods.width.labels import Layers, compressed
+from paretorch.methods.width.labels import Layers
 from paretorch.methods.width.moving import concatenated, moved, reshaped
-from paretorch.methods.width.trace import Call, Trace, tensors_in
+from paretorch.methods.width.shapes import words
+from paretorch.methods.width.trace import Call, Trace
+from paretorch.methods.width.without_data import tensors_in
 
-ELEMENTWISE = (
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid log_sigmoid hardsigmoid hardswish hardtanh tanh"
-    " tanhshrink softplus softsign softshrink hardshrink threshold rrelu exp exp2 expm1 log log1p log2 log10 sqrt rsqrt abs"
-    " absolute neg negative positive pos sign sgn sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc sinc"
-    " reciprocal square pow rpow ipow floor ceil round trunc frac clamp clamp_min clamp_max clip nan_to_num dropout"
-    " alpha_dropout feature_dropout dropout1d dropout2d dropout3d feature_alpha_dropout detach clone contiguous to type"
-    " type_as float double half bfloat16 int long bool data real requires_grad zero fill masked_fill where add sub"
-    " subtract mul multiply div divide true_divide truediv floor_divide floordiv mod remainder fmod radd rsub rmul"
-    " rtruediv rfloordiv rmod rdiv iadd isub imul itruediv idiv maximum minimum fmax fmin addcmul addcdiv lerp atan2 hypot"
-    " copysign eq ne lt le gt ge greater less greater_equal less_equal not_equal logical_and logical_or logical_not"
-    " logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not and or xor rand ror rxor iand ior ixor invert isnan isinf"
-    " isfinite zeros_like ones_like empty_like full_like rand_like randn_like copy special_expit special_erf nan_to_num"
+ELEMENTWISE = words(
+    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid log_sigmoid hardsigmoid hardswish"
+    " hardtanh tanh tanhshrink softplus softsign softshrink hardshrink threshold rrelu exp exp2 expm1 log log1p"
+    " log2 log10 sqrt rsqrt abs absolute neg negative positive pos sign sgn sin cos tan asin acos atan sinh"
+    " cosh asinh acosh atanh erf erfc sinc reciprocal square pow rpow ipow floor ceil round trunc frac clamp"
+    " clamp_min clamp_max clip nan_to_num dropout alpha_dropout feature_dropout dropout1d dropout2d dropout3d"
+    " feature_alpha_dropout detach clone contiguous to type type_as float double half bfloat16 int long bool"
+    " data real requires_grad zero fill masked_fill where add sub subtract mul multiply div divide true_divide"
+    " truediv floor_divide floordiv mod remainder fmod radd rsub rmul rtruediv rfloordiv rmod rdiv iadd isub"
+    " imul itruediv idiv maximum minimum fmax fmin addcmul addcdiv lerp atan2 hypot copysign eq ne lt le gt ge"
+    " greater less greater_equal less_equal not_equal logical_and logical_or logical_not logical_xor"
+    " bitwise_and bitwise_or bitwise_xor bitwise_not and or xor rand ror rxor iand ior ixor invert isnan isinf"
+    " isfinite zeros_like ones_like empty_like full_like rand_like randn_like copy special_expit special_erf"
     " tril triu"
-).split()
-REDUCTIONS = (
-    "sum mean max min amax amin prod var std median logsumexp norm vector_norm linalg_vector_norm argmax argmin any all"
-    " nansum nanmean count_nonzero var_mean std_mean aminmax"
-).split()
-ALONG = "softmax log_softmax softmin gumbel_softmax cumsum cumprod cummax cummin logcumsumexp sort argsort topk".split()
-RESHAPES = "view reshape flatten unflatten squeeze unsqueeze view_as reshape_as ravel".split()
+)
+REDUCTIONS = words(
+    "sum mean max min amax amin prod var std median logsumexp norm vector_norm linalg_vector_norm argmax"
+    " argmin any all nansum nanmean count_nonzero var_mean std_mean aminmax"
+)
+ALONG = words("softmax log_softmax softmin gumbel_softmax cumsum cumprod cummax cummin logcumsumexp sort argsort topk")
+RESHAPES = words("view reshape flatten unflatten squeeze unsqueeze view_as reshape_as ravel")
 WITH_SIZES = frozenset(("view", "reshape", "unflatten"))
-MOVES = (
-    "permute transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint getitem select narrow chunk split"
-    " split_with_sizes tensor_split unbind iter expand flip fliplr flipud roll tile repeat diagonal index_select"
-).split()
-POOLING = (
+MOVES = words(
+    "permute transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint getitem select narrow chunk"
+    " split split_with_sizes tensor_split unbind iter expand flip fliplr flipud roll tile repeat diagonal"
+    " index_select"
+)
+POOLING = words(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d"
-    " adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool1d lp_pool2d interpolate"
-    " upsample upsample_nearest upsample_bilinear max_pool2d_with_indices"
-).split()
-NEW = "new_zeros new_ones new_empty new_full new_tensor normal uniform bernoulli one_hot finfo".split()
+    " adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool1d lp_pool2d"
+    " interpolate upsample upsample_nearest upsample_bilinear max_pool2d_with_indices"
+)
+NEW = words("new_zeros new_ones new_empty new_full new_tensor normal uniform bernoulli one_hot finfo")
 
 
 def elementwise(trace: Trace, call: Call) -> None:
@@ -136,15 +139,14 @@ def move(trace: Trace, call: Call) -> None:
         if call.name not in ("getitem", "narrow", "split", "split_with_sizes", "repeat", "expand"):
             continue
         for layer in carried:
-            changed = [dim for dim, size in enumerate(layer.shape) if size > 1 and not _same(size, layer, layers)]
+            changed = [
+                dim
+                for dim, size in enumerate(layer.shape)
+                if size > 1 and not any(size in each.shape for each in layers)
+            ]
             trace.literal(layer, changed, call.name)
     if call.name in ("chunk", "tensor_split") or (call.name == "split" and isinstance(call.get(1, "split_size"), int)):
         _alike(trace, made)
-
-
-def _same(size: int, layer: Tensor, layers: Layers) -> bool:
-    """Whether a layer is as long as before."""
-    return any(size in each.shape for each in layers)
 
 
 def _alike(trace: Trace, parts: Sequence[Layers]) -> None:
@@ -208,7 +210,7 @@ def glu(trace: Trace, call: Call) -> None:
     x, dim = call.args[0], call.get(1, "dim", -1)
     parts = moved(trace.labels, trace.layers(x), x.shape, lambda layer: layer.chunk(2, dim), 2)
     _alike(trace, parts)
-    trace.set(call.output, tuple(map(compressed, parts[0])))
+    trace.set(call.output, parts[0])
 
 
 def setitem(trace: Trace, call: Call) -> None:
@@ -227,10 +229,6 @@ def packed_attention(trace: Trace, call: Call) -> None:
         "nn.MultiheadAttention fixes its heads and its width; write attention with one linear layer each and "
         "F.scaled_dot_product_attention to cut heads",
     )
-
-
-def sparse(trace: Trace, call: Call) -> None:
-    raise InputError(f"{trace.place()} computes with sparse tensors ({call.name!r}); groups are found in dense models")
 
 
 RULES: dict[str, Callable[[Trace, Call], None]] = {

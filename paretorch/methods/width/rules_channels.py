@@ -44,7 +44,7 @@ def convolution(trace: Trace, call: Call) -> None:
     """F.conv1d, conv2d, conv3d and their transposes."""
     x, weight, bias = call.get(0, "input"), call.get(1, "weight"), call.get(2, "bias")
     transposed = "transpose" in call.name
-    groups: int = call.get(6 if transposed else 6, "groups", 1) if not transposed else call.get(6, "groups", 1)
+    groups: int = call.get(6, "groups", 1)
     dim = x.dim() - weight.dim() + 1  # 0 where there is no batch
     source = channels(trace, x, dim)
     first, second = (_side(trace, weight, side) for side in (0, 1))
@@ -145,12 +145,12 @@ def group_norm(trace: Trace, call: Call) -> None:
         else:
             rows = source.view(groups, -1)
             trace.labels.equal(rows, rows[:, :1])
-            _number(trace, "num_groups", rows[:, 0], groups, nn.GroupNorm)
+            _number(trace, "num_groups", rows[:, 0], nn.GroupNorm)
     layers = along(source, 1, x.dim())
     trace.set(call.output, _with_parameters(trace, layers, x, 1, [call.get(2, "weight"), call.get(3, "bias")]))
 
 
-def _number(trace: Trace, attribute: str, layer: Tensor, value: int, kind: type[nn.Module]) -> None:
+def _number(trace: Trace, attribute: str, layer: Tensor, kind: type[nn.Module]) -> None:
     """A number in a module that follows the labels of `layer`: an attribute of a known module, else a literal."""
     if trace.stack and isinstance(trace.stack[-1][1], kind):
         trace.record.attributes.append((trace.module, attribute, layer))

@@ -158,7 +158,7 @@ def attention(trace: Trace, call: Call) -> None:
     scores = trace.labels.collapsed(
         matrix_product(trace, q, turned, (None, None)), (dims - 1,), "attention normalises over it"
     )
-    shape = (*(max(a, b) for a, b in zip(q.shape[:-1], k.shape[:-2] + (1,), strict=True)), k.shape[-2])
+    shape = (*(max(a, b) for a, b in zip(q.shape[:-1], (*k.shape[:-2], 1), strict=True)), k.shape[-2])
     mask: Any = call.get(3, "attn_mask")
     if mask is not None:
         scores = trace.labels.join([Operand(scores, shape), trace.operand(mask, dims)])

@@ -1,8 +1,8 @@
-"""One forward pass on tensors without data, in which every torch function hands the labels of its inputs to its outputs.
+"""One forward pass without data, in which every torch function hands the labels of its inputs to its outputs.
 
 The model is a copy whose parameters and buffers are on the meta device, so nothing large is stored or computed, and the
-user's model is not touched. What a function does to labels is in `RULES` of `rules`; a function without a rule pins what
-it reads. Arithmetic and written elements are recorded with the layers that their sizes depend on.
+user's model is not touched. What a function does to labels is in `RULES` of `rules`; a function without a rule pins
+what it reads. Arithmetic and written elements are recorded with the layers that their sizes depend on.
 """
 
 import math
@@ -63,7 +63,7 @@ class Record:
     attributes: list[tuple[str, str, Tensor]] = field(default_factory=list)
     norms: list[tuple[str, Tensor]] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
-    splits: list[tuple[Tensor, list[int]]] = field(default_factory=list)
+    splits: list[Tensor] = field(default_factory=list)
     calls: list[tuple[str, Made]] = field(default_factory=list)
 
 
@@ -135,8 +135,8 @@ class Trace(MetaMode):
         inputs = list(tensors_in(args)) + list(tensors_in(kwargs))
         if name in HIDING and any(self.layers(tensor) for tensor in inputs):
             raise InputError(
-                f"{self.place()} calls {name!r}, which hides the axes of a tensor that could be cut; use view, reshape, "
-                "transpose or indexing, which return a new tensor, or pin the layers that make it"
+                f"{self.place()} calls {name!r}, which hides the axes of a tensor that could be cut; use view, reshape,"
+                " transpose or indexing, which return a new tensor, or pin the layers that make it"
             )
         storages = {tensor.untyped_storage()._cdata for tensor in inputs}
         output = self.run(func, name, args, kwargs)

@@ -1,9 +1,9 @@
 """Find the width groups of any model by one forward pass on tensors without data.
 
 Every entry of every parameter dimension gets a label, torch functions say which labels are equal, and components of
-equal labels are the units (`labels`, `trace`, `rules`, `units`). Numbers that follow the widths are found, and cut models
-are run without data to see that they fit (`module_sizes`, `checking`). Parameters, MACs and written elements are then
-polynomials of the profile (`costs`).
+equal labels are the units (`labels`, `trace`, `rules`, `units`). Numbers that follow the widths are found, and cut
+models are run without data to see that they fit (`module_sizes`, `checking`). Parameters, MACs and written elements are
+then polynomials of the profile (`costs`).
 
 Source: coupled axes as in Fang et al., "DepGraph", CVPR 2023 (section 3), with equal entries of integer arrays in place
 of a graph of modules; torch's own functions are followed, so user modules need no rule.
@@ -14,18 +14,20 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
 
 from paretorch.errors import InputError
-from paretorch.measurement.inputs import ExampleInputs, as_inputs, check_model
+from paretorch.measurement.inputs import ExampleInputs, Inputs, as_inputs, check_model
+from paretorch.measurement.operators import followed
 from paretorch.methods.width.checking import settled
 from paretorch.methods.width.groups import WidthGroups
-from paretorch.methods.width.labels import Labels
+from paretorch.methods.width.labels import Labels, span
 from paretorch.methods.width.rules import RULES
 from paretorch.methods.width.trace import Trace
 from paretorch.methods.width.units import TensorAxis
-from paretorch.methods.width.without_data import forward, tensors_in, twin_of
+from paretorch.methods.width.without_data import Twin, tensors_in, twin_of
 
 
 def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] = ()) -> WidthGroups:
@@ -43,34 +45,41 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
 
     Raises:
         InputError: the model cannot be followed (control flow or shapes that depend on data, axes hidden by in-place
-            functions, lazy or sharded parameters, a failing forward pass), a pin matches nothing, or nothing can be cut.
+            functions, lazy or sharded parameters, a failing forward), a pin matches nothing, or nothing can be cut.
     """
-    patterns = tuple(pins)
+    patterns = (pins,) if isinstance(pins, str) else tuple(pins)
     _check(model)
-    example = as_inputs(inputs).with_batch(1).to(torch.device("meta"))
-    twin = twin_of(model)
-    labels = Labels()
-    trace = Trace(labels, RULES)
-    axes = []
-    for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
-        axes += [
-            TensorAxis(name, dim, layer.reshape(-1))
-            for layer in trace.own(tensor)
-            for dim in [next(d for d, size in enumerate(layer.shape) if size > 1)]
-        ]
+    example = _example(inputs)
+    twin = Twin(twin_of(model), example, [])
+    trace = Trace(Labels(), RULES)
+    axes = [
+        TensorAxis(name, span(layer)[0], layer.reshape(-1))
+        for name, tensor in (*twin.model.named_parameters(), *twin.model.named_buffers())
+        for layer in trace.own(tensor)
+    ]
     for tensor in (*example.positional, *example.keywords.values()):
         trace.set(tensor, (), static=False)
-    _pin(twin, trace, patterns)
-    output = forward(twin, example, trace)
-    outputs = list(tensors_in(list(torch.utils._pytree.tree_leaves(output))))
-    if not outputs:
-        raise InputError(
-            f"the forward pass of {type(model).__name__} returns {type(output).__name__} without a tensor in it; return "
-            "tensors, or tuples, lists or mappings of them"
-        )
-    labels.where = ""
-    trace.pin_all(outputs, "it is an output of the model")
-    return settled(twin, example, trace, axes)
+    matched = _pin(twin.model, trace, patterns)
+    with followed(twin.model, twin.stack):
+        output = twin.run(trace)
+        trace.labels.where = ""
+        outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        if not outputs:
+            raise InputError(
+                f"the forward pass of {type(model).__name__} returns {type(output).__name__} without a tensor in it; "
+                "return tensors, or tuples, lists or mappings of them"
+            )
+        trace.pin_all(outputs, "it is an output of the model")
+        for tensor, reason in matched:
+            _pin_parameter(trace, tensor, reason)
+        return settled(twin, trace, axes)
+
+
+def _example(inputs: ExampleInputs) -> Inputs:
+    try:
+        return as_inputs(inputs).with_batch(1).to(torch.device("meta"))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
 
 
 def _check(model: nn.Module) -> None:
@@ -86,23 +95,24 @@ def _check(model: nn.Module) -> None:
             )
 
 
-def _pin(twin: nn.Module, trace: Trace, patterns: tuple[str, ...]) -> None:
-    """Let outputs of the modules and the parameters that `patterns` match be pinned."""
+def _pin(model: nn.Module, trace: Trace, patterns: tuple[str, ...]) -> list[tuple[Tensor, str]]:
+    """Let outputs of the modules that `patterns` match be pinned; returns the parameters that they match."""
+    matched: list[tuple[Tensor, str]] = []
     for pattern in patterns:
-        modules = [module for name, module in twin.named_modules() if fnmatchcase(name, pattern)]
-        parameters = [tensor for name, tensor in twin.named_parameters() if fnmatchcase(name, pattern)]
+        modules = [module for name, module in model.named_modules() if fnmatchcase(name, pattern)]
+        parameters = [
+            each for name, each in model.named_parameters(remove_duplicate=False) if fnmatchcase(name, pattern)
+        ]
         if not modules and not parameters:
             raise InputError(
-                f"the pin {pattern!r} matches no module and no parameter of {type(twin).__name__}; give names as in "
+                f"the pin {pattern!r} matches no module and no parameter of {type(model).__name__}; give names as in "
                 "model.named_modules(), with * for anything"
             )
         reason = f"pinned by {pattern!r}"
         for module in modules:
             module.register_forward_hook(_pinning(trace, reason))
-        for tensor in parameters:
-            for layer in trace.layers(tensor):
-                if layer.shape[0] > 1:
-                    trace.labels.pin(layer, reason)
+        matched += [(tensor, reason) for tensor in parameters]
+    return matched
 
 
 def _pinning(trace: Trace, reason: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -111,3 +121,10 @@ def _pinning(trace: Trace, reason: str) -> Callable[[nn.Module, Any, Any], None]
         trace.pin_all(list(tensors_in(output)), reason)
 
     return hook
+
+
+def _pin_parameter(trace: Trace, tensor: Tensor, reason: str) -> None:
+    """Its output axis: the one that a layer makes, else the first."""
+    made = [role.layer for role in trace.record.roles if role.parameter == id(tensor) and role.producer]
+    for layer in made or [layer for layer in trace.layers(tensor) if layer.shape[0] > 1]:
+        trace.labels.pin(layer, reason)

@@ -6,34 +6,44 @@ that depends on one) is refused by name.
 
 import copy
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, ParetorchError
 from paretorch.measurement.inputs import Inputs
-from paretorch.measurement.operators import followed, plain_kernels
+from paretorch.measurement.operators import plain_kernels
+from paretorch.methods.width.shapes import KNOWN, words
 
 FACTORIES = frozenset(
-    "arange as_tensor empty eye full linspace logspace ones rand randint randn randperm scalar_tensor tensor tril_indices"
-    " triu_indices zeros hann_window hamming_window from_numpy".split()
+    words(
+        "arange as_tensor empty eye full linspace logspace ones rand randint randn randperm scalar_tensor tensor"
+        " tril_indices triu_indices zeros hann_window hamming_window from_numpy"
+    )
 )
 PLACES = frozenset(("to", "cpu", "cuda"))  # what moves a tensor to a device stays on meta
 QUESTIONS = frozenset(
-    "shape size dim ndim ndimension numel nelement dtype device is_cuda is_cpu is_meta layout requires_grad stride __len__"
-    " is_contiguous is_floating_point is_complex element_size get_device is_sparse is_quantized is_nested grad_fn grad"
-    " __hash__ is_leaf names retain_grad is_mkldnn is_inference itemsize nbytes storage_offset __repr__ __format__".split()
+    words(
+        "shape size dim ndim ndimension numel nelement dtype device is_cuda is_cpu is_meta layout requires_grad"
+        " stride __len__ is_contiguous is_floating_point is_complex element_size get_device is_sparse is_quantized"
+        " is_nested grad_fn grad __hash__ is_leaf names retain_grad is_mkldnn is_inference itemsize nbytes"
+        " storage_offset __repr__ __format__"
+    )
 )
 DATA_DEPENDENT = frozenset(
-    "__bool__ __int__ __float__ __index__ __complex__ __array__ item tolist numpy nonzero argwhere unique"
-    " unique_consecutive masked_select bincount equal allclose is_nonzero __contains__".split()
+    words(
+        "__bool__ __int__ __float__ __index__ __complex__ __array__ item tolist numpy nonzero argwhere unique"
+        " unique_consecutive masked_select bincount equal allclose is_nonzero __contains__"
+    )
 )
 HIDING = frozenset(
-    "resize_ resize_as_ as_strided as_strided_ set_ data.set unsqueeze_ squeeze_ t_ transpose_ swapaxes_ swapdims_"
-    " view_as_real view_as_complex".split()
+    words(
+        "resize_ resize_as_ as_strided as_strided_ set_ data.set unsqueeze_ squeeze_ t_ transpose_ swapaxes_"
+        " swapdims_ view_as_real view_as_complex"
+    )
 )
 
 
@@ -74,7 +84,7 @@ class MetaMode(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.stack: list[tuple[str, nn.Module]] = []
-        self.failed: str | None = None
+        self.failed = ""
 
     @property
     def module(self) -> str:
@@ -93,8 +103,8 @@ class MetaMode(TorchFunctionMode):
         """
         if name in DATA_DEPENDENT:
             raise InputError(
-                f"{self.place()} calls {name.strip('_')!r} on a tensor, so its control flow or its shapes depend on data; "
-                "groups are found without data: decide by shapes or by attributes of the module instead"
+                f"{self.place()} calls {name.strip('_')!r} on a tensor, so that its control flow or its shapes depend "
+                "on data, and groups are found without data; decide by shapes or by attributes of the module"
             )
         if name in FACTORIES or "device" in kwargs:
             kwargs = {**kwargs, "device": "meta"}
@@ -102,35 +112,43 @@ class MetaMode(TorchFunctionMode):
             args = tuple("meta" if isinstance(arg, str | torch.device) else arg for arg in args)
             name, func = ("to", torch.Tensor.to) if name != "to" else (name, func)
         try:
-            return func(*on_meta(args), **on_meta(kwargs))
+            args, kwargs = on_meta(args), on_meta(kwargs)
+            known = KNOWN.get(name)
+            output = known(args, kwargs) if known else None
+            return func(*args, **kwargs) if output is None else output
         except Exception:
-            self.failed = self.failed or self.module
+            self.failed = self.module
             raise
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         return self.run(func, name_of(func), args, kwargs or {})
 
 
-def forward(model: nn.Module, example: Inputs, mode: MetaMode) -> Any:
-    """One forward pass without data.
+@dataclass(frozen=True)
+class Twin:
+    """A copy without data and what it is called with. stack: the modules that run, kept up to date by `followed`."""
 
-    Raises:
-        InputError: it failed; naming the module.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(plain_kernels())
-        stack.enter_context(followed(model, mode.stack))
-        stack.enter_context(mode)
-        try:
-            return model(*example.positional, **example.keywords)
-        except InputError:
-            raise
-        except Exception as error:  # a user's forward may raise anything
-            raise InputError(
-                f"the forward pass of {type(model).__name__}({example}) without data failed in "
-                f"{shown(mode.failed or mode.module)}: {type(error).__name__}: {error}"
-            ) from error
+    model: nn.Module
+    example: Inputs
+    stack: list[tuple[str, nn.Module]]
+
+    def run(self, mode: MetaMode) -> Any:
+        """One forward pass.
+
+        Raises:
+            InputError: it failed; naming the module.
+        """
+        mode.stack = self.stack
+        with torch.no_grad(), plain_kernels(), mode:
+            try:
+                return self.model(*self.example.positional, **self.example.keywords)
+            except ParetorchError:
+                raise
+            except Exception as error:  # a user's forward may raise anything
+                raise InputError(
+                    f"the forward pass of {type(self.model).__name__}({self.example}), run without data, failed in "
+                    f"{shown(mode.failed)}: {type(error).__name__}: {error}"
+                ) from error
 
 
 def twin_of(model: nn.Module) -> nn.Module:
