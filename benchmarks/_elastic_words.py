@@ -1,6 +1,6 @@
 """Figures, tables and conclusions of `elastic_width`, all computed from the results of its cells.
 
-    conclusions(figures)    sentences of the form "better than A and B; worse than C; not told apart from D"
+    conclusions(figures)    "Better than A (at 25 %). Worse than B (at 12 %). Not told apart from C."
 
 An arm is called better or worse only where the 95 % interval of the paired difference excludes 0. How many such calls
 chance alone would make is said beside them, and so is which arm has the highest mean, whoever it is.
@@ -30,7 +30,7 @@ SEPARATE = (*SCRATCH.values(), SCRATCH_UNIFORM)
 ARMS = (*FAMILIES, *SEPARATE)
 MOMENTS = ("before", "after")
 UNIT = "percentage points"
-TERA = 1e12
+GIGA = 1e9
 SIZES = ("parameters", "MACs")
 Cells = Mapping[int, Mapping[str, Any]]  # by seed
 
@@ -75,7 +75,7 @@ def figures_of(cells: Cells) -> dict[str, Any]:
 def _costs(cells: Cells, seeds: Sequence[int]) -> dict[str, Any]:
     """Training MACs and seconds of every family, and of as many separate trainings at the profiles of DPOD."""
     figures: dict[str, Any] = {}
-    for kind, unit, factor in (("macs", "tera-MACs", 1 / TERA), ("seconds", "s", 1.0)):
+    for kind, unit, factor in (("macs", "giga-MACs", 1 / GIGA), ("seconds", "s", 1.0)):
         separate = {arm: [_sum(cells[seed], arm, kind) for seed in seeds] for arm in SEPARATE}
         for arm, values in separate.items():
             figures[f"{arm}, {kind}"] = over_seeds(values, unit=unit, factor=factor)
@@ -125,9 +125,9 @@ def tables(task: str) -> list[dict[str, Any]]:
             columns = {budget: (f"{task}/{candidate} minus {{0}}, {budget}, {moment}", "signed") for budget in budgets}
             add(f"'{candidate}' minus each other arm, {words[moment]}", rivals(candidate, moment), columns)
     parts = {"training": "training", "choosing": "choosing", "fine-tuning": "fine-tuning", "whole family": "family"}
-    columns = {f"{head}, tera-MACs": f"{task}/{{0}}, {part}, macs" for head, part in parts.items()}
+    columns = {f"{head}, giga-MACs": (f"{task}/{{0}}, {part}, macs", "bare") for head, part in parts.items()}
     columns |= {
-        "whole family, CPU seconds": f"{task}/{{0}}, family, seconds",
+        "whole family, CPU seconds": (f"{task}/{{0}}, family, seconds", "bare"),
         "separate / family, MACs": f"{task}/separate over {{0}}, macs",
         "separate / family, seconds": f"{task}/separate over {{0}}, seconds",
     }
@@ -149,43 +149,44 @@ def conclusions(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(task: str, candidate: str, moment: str, found: Mapping[str, Any]) -> str:
-    """How often a candidate is better and worse than its rivals, and which they are."""
-    counts = dict.fromkeys(("better", "worse", "apart"), 0)
-    details = []
-    for budget in map(label, BUDGETS):
-        sides = _sides(candidate, found, budget, moment)
-        for side, arms in sides.items():
-            counts[side] += len(arms)
-        details.append(f"at {budget.replace('%', ' %')} {_told(sides)}; {_highest(found, budget, moment)}")
+    """How often a candidate is better and worse than its rivals, which these are, and who has the highest mean."""
+    sides = {arm: _sides(candidate, arm, found, moment) for arm in rivals(candidate, moment)}
+    counts = {side: sum(len(own[side]) for own in sides.values()) for side in ("better", "worse", "apart")}
     total, n = sum(counts.values()), found["plain, uncut"]["n"]
-    few = f" {n} seeds only: low-n." if n < LOW_N else ""
-    return (
+    sentences = [
         f"{task}, '{candidate}' {moment} fine-tuning: of {total} paired comparisons it is better in "
-        f"{counts['better']}, worse in {counts['worse']}, and not told apart in {counts['apart']}. In detail, "
-        f"{'. '.join(details)}.{few} Intervals are not adjusted: chance alone makes about {total / 20:.1f} of {total} "
-        "exclude 0."
-    )
+        f"{counts['better']}, worse in {counts['worse']}, and not told apart in {counts['apart']}."
+    ]
+    for side, words in (("better", "Better than"), ("worse", "Worse than")):
+        if arms := [f"'{arm}' (at {listing(own[side])})" for arm, own in sides.items() if own[side]]:
+            sentences.append(f"{words} {listing(arms)}.")
+    if arms := [f"'{arm}'" for arm, own in sides.items() if len(own["apart"]) == len(BUDGETS)]:
+        sentences.append(f"Not told apart at any budget from {listing(arms)}.")
+    highest = [f"{_words(budget)} '{_highest(found, label(budget), moment)}'" for budget in BUDGETS]
+    sentences.append(f"Highest means: at {listing(highest)}.")
+    if n < LOW_N:
+        sentences.append(f"{n} seeds only: low-n.")
+    sentences.append(f"Intervals are not adjusted: chance alone makes about {total / 20:.1f} of {total} exclude 0.")
+    return " ".join(sentences)
 
 
-def _sides(candidate: str, found: Mapping[str, Any], budget: str, moment: str) -> dict[str, list[str]]:
-    """Arms that the candidate is better than, worse than, and not told apart from."""
+def _sides(candidate: str, arm: str, found: Mapping[str, Any], moment: str) -> dict[str, list[str]]:
+    """Budgets at which the candidate is better than another arm, worse than it, and not told apart from it."""
     sides: dict[str, list[str]] = {"better": [], "worse": [], "apart": []}
-    for arm in rivals(candidate, moment):
-        gap = found[f"{candidate} minus {arm}, {budget}, {moment}"]
+    for budget in BUDGETS:
+        gap = found[f"{candidate} minus {arm}, {label(budget)}, {moment}"]
         excluded = gap["low"] is not None and not gap["low"] <= 0 <= gap["high"]
-        sides["apart" if not excluded else "better" if gap["mean"] > 0 else "worse"].append(f"'{arm}'")
+        sides["apart" if not excluded else "better" if gap["mean"] > 0 else "worse"].append(_words(budget))
     return sides
 
 
-def _told(sides: Mapping[str, list[str]]) -> str:
-    words = {"better": "it is better than", "worse": "it is worse than", "apart": "it is not told apart from"}
-    return ", ".join(f"{words[side]} {listing(arms)}" for side, arms in sides.items() if arms)
+def _words(budget: float) -> str:
+    return f"{100 * budget:.0f} %"
 
 
 def _highest(found: Mapping[str, Any], budget: str, moment: str) -> str:
     means = {arm: found[f"{arm}, {budget}, {moment}"]["mean"] for arm in ARMS if f"{arm}, {budget}, {moment}" in found}
-    best = max(means, key=lambda arm: means[arm])
-    return f"the highest mean is that of '{best}', {means[best]:.1f} %"
+    return max(means, key=lambda arm: means[arm])
 
 
 def _cost_words(task: str, candidate: str, found: Mapping[str, Any]) -> str:

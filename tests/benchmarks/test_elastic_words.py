@@ -36,8 +36,11 @@ def test_an_arm_is_called_better_or_worse_only_where_the_interval_excludes_zero(
     before, after, *_ = words.conclusions(found)
     assert "of 18 paired comparisons it is better in 3, worse in 0, and not told apart in 15." in before
     assert "of 24 paired comparisons it is better in 3, worse in 3, and not told apart in 18." in after
-    assert f"at 25 % it is better than '{weaker}', it is worse than '{stronger}', it is not told apart from" in after
-    assert f"the highest mean is that of '{stronger}', 84.0 %" in after
+    assert (
+        f"Better than '{weaker}' (at 50 %, 25 % and 12 %). Worse than '{stronger}' (at 50 %, 25 % and 12 %)." in after
+    )
+    assert "Not told apart at any budget from 'single layer, searched', 'independent, searched'" in after
+    assert f"Highest means: at 50 % '{stronger}', 25 % '{stronger}' and 12 % '{stronger}'." in after
 
 
 def test_fewer_than_five_seeds_are_called_few(words: Any) -> None:

@@ -85,7 +85,7 @@ def test_elastic_width_charges_every_pass_and_writes_its_conclusions(
     steps = (tiny.steps + tiny.finetune_steps) * tiny.batch_size
     for arm in words.SEPARATE:  # these train on labels alone: 3 x MACs x examples, nothing else
         macs = sum(result.figure(f"digits/{arm}, {words.label(budget)}, MACs")["mean"] for budget in words.BUDGETS)
-        assert result.figure(f"digits/{arm}, macs")["mean"] == pytest.approx(3 * macs * steps / words.TERA)
+        assert result.figure(f"digits/{arm}, macs")["mean"] == pytest.approx(3 * macs * steps / words.GIGA)
     order = ("single layer, searched", "plain, cut by norm", "slimmable, uniform widths")
     single, plain, slimmable = (result.figure(f"digits/{arm}, training, macs")["mean"] for arm in order)
     assert single < plain < slimmable
