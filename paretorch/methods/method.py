@@ -25,7 +25,8 @@ from torch.utils.hooks import RemovableHandle
 class StepResult:
     """What an owner of the step reports: the loss for the log (0-d, detached), and whether it updated the weights.
 
-    With `updated=False` the trainer runs `run.update()` after the hook returns.
+    With `updated=False` the trainer adds the gradients of the methods' penalties and runs `run.update()` after the hook
+    returns. An owner that updates the weights itself cannot be combined with penalties, and none with weights.
     """
 
     loss: Tensor

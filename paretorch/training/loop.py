@@ -109,7 +109,16 @@ class Loop:
             result = owner.training_step(self.run, self._fetch(index))
         if result is None:
             return False
-        self._note({"loss": result.loss.detach()})
+        terms = {"loss": result.loss.detach()}
+        if unheard := self.weighers + (self.penalisers if result.updated else []):
+            raise InputError(
+                f"method {owner.name!r} owns the training step and leaves no room for the weights or the penalty of "
+                f"{[method.name for method in unheard]}; use them in different phases"
+            )
+        if not result.updated and (penalties := self._penalties()):
+            self.run.backward(reduce(operator.add, penalties.values()))
+            terms |= {name: term.detach() for name, term in penalties.items()}
+        self._note(terms)
         if not result.updated:
             self.run.update()
         return True
@@ -136,13 +145,17 @@ class Loop:
                 terms = {"loss": self._weighted(losses, batch["index"]).mean()}
             else:
                 terms = {"loss": run.task.loss(run.wrapped, batch, "mean")}
-            for method in self.penalisers:
-                if (penalty := method.penalty(run)) is not None:
-                    terms[f"penalty of {method.name!r}"] = penalty
+            terms |= self._penalties()
         if share != 1:
             terms = {name: term * share for name, term in terms.items()}
         run.backward(reduce(operator.add, terms.values()))
         return {name: term.detach() for name, term in terms.items()}
+
+    def _penalties(self) -> dict[str, Tensor]:
+        """The terms that methods add to the loss, by name."""
+        with self._autocast():
+            found = {f"penalty of {method.name!r}": method.penalty(self.run) for method in self.penalisers}
+        return {name: term for name, term in found.items() if term is not None}
 
     def _weighted(self, losses: Tensor, index: Tensor) -> Tensor:
         seen = losses.detach()
