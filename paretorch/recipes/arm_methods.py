@@ -12,12 +12,14 @@ from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.elastic_table import DpodTable, ElasticTable
 from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.strict import nearest, validated
+from paretorch.recipes.structured_table import StructuredTable
 
 METHODS: dict[str, type[ArmTable]] = {
     "imp": ImpTable,
     "cut": CutTable,
     "elastic": ElasticTable,
     "dpod": DpodTable,
+    "structured-cs": StructuredTable,
 }
 
 

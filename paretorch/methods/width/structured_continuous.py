@@ -25,7 +25,7 @@ from random import Random
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.methods.card import Card, HyperParameter
@@ -110,7 +110,22 @@ class StructuredContinuous(Method):
             InputError: if no group can have gates, or the target is below what one unit of each group costs.
         """
         groups = self.given if self.given is not None else _found(run)
-        self.gated = GatedModel(run.model, groups)
+        self.check_model(run.model, groups)
+        gated = [group.name not in self.gated.ungated for group in groups.groups]
+        self.gates = UnitGates(
+            groups.full, gated=gated, start=self.start_at, open_ratio=self.open_ratio, device=run.device
+        )
+        run.optimizers["gates"] = torch.optim.SGD(self.gates.parameters(), lr=self.lr, momentum=0.9, nesterov=True)
+        self._enter(groups.prefix(groups.full))
+        self.cut = None
+
+    def check_model(self, model: nn.Module, groups: WidthGroups) -> None:
+        """Refuse, before training, a model that cannot have gates or cannot become so small.
+
+        Raises:
+            InputError: as `start`.
+        """
+        self.gated = GatedModel(model, groups)
         gated = [group.name not in self.gated.ungated for group in groups.groups]
         if not any(gated):
             raise InputError(f"no width group of this model can have gates: {self.gated.ungated or 'it has none'}")
@@ -122,12 +137,6 @@ class StructuredContinuous(Method):
                 f"a target of {self.target} of the {self.cost} cannot be reached: one unit of every group with gates "
                 f"costs {least / self._full:.4g}. Give more than that"
             )
-        self.gates = UnitGates(
-            groups.full, gated=gated, start=self.start_at, open_ratio=self.open_ratio, device=run.device
-        )
-        run.optimizers["gates"] = torch.optim.SGD(self.gates.parameters(), lr=self.lr, momentum=0.9, nesterov=True)
-        self._enter(groups.prefix(groups.full))
-        self.cut = None
 
     def training_step(self, run: Run, batch: Any) -> StepResult:
         """One step on the units of the window, which are drawn at its beginning."""
@@ -150,13 +159,17 @@ class StructuredContinuous(Method):
             window_cost=self._cost(map(len, self._present)) / self._full,
             expected_cost=float(expected.detach()),
             final_cost=self._cost(map(len, self.gates.staying())) / self._full,
-            undecided=float(((beta * self.gates.values()).abs() < UNDECIDED).float().mean()),
+            undecided=self.undecided(beta),
         )
         return StepResult(loss=loss.detach())
 
     def beta(self, step: int, num_steps: int) -> float:
         """The inverse temperature of a step: 1 at the first, `final_beta` at the last."""
         return float(self.final_beta ** (step / (num_steps - 1))) if num_steps > 1 else 1.0
+
+    def undecided(self, beta: float | None = None) -> float:
+        """The fraction of gates that are more than 1.8 % away from both ends at `beta`, by default the final one."""
+        return float(((beta or self.final_beta) * self.gates.values()).abs().lt(UNDECIDED).float().mean())
 
     @contextmanager
     def evaluated(self, run: Run, mode: Mode) -> Iterator[None]:
