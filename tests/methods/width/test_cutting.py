@@ -324,3 +324,13 @@ def test_a_shared_module_and_a_compiled_model_are_cut_once() -> None:
     assert model["a"] is model["b"]
     assert shared.weight.equal(before[[1, 3]][:, [1, 3]])
     assert (shared.in_features, shared.out_features, len(shared.bias)) == (2, 2, 2)
+
+
+def test_a_shared_buffer_is_cut_under_all_its_names() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    for layer in model:
+        layer.register_buffer("scale", torch.arange(4.0) if layer is model[0] else model[0].scale)
+    groups = WidthGroups((WidthGroup("0", 4),), (along("0.scale", 0, each(4)),))
+    plan_cut(groups, (torch.tensor([1, 3]),)).apply_(model)
+    assert model[0].scale.tolist() == [1.0, 3.0]
+    assert model[1].scale is model[0].scale
