@@ -1,8 +1,8 @@
 """Results of frequent functions on the meta device, from shapes alone.
 
 Torch's own meta kernels for norms, activations and attention are written in Python and take a millisecond and more;
-here the result is an empty tensor of the known shape. Every function returns None where anything is unusual or does not fit,
-and the kernel itself then answers or raises.
+here the result is an empty tensor of the known shape. Every function returns None where anything is unusual or does not
+fit, and the kernel itself then answers or raises.
 """
 
 from collections.abc import Callable, Mapping
