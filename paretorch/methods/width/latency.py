@@ -14,9 +14,9 @@ store what they measured as it is; minimum, monotone table and scale are ours.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -194,12 +194,18 @@ def latency_cost(table: LatencyTable, groups: WidthGroups) -> Cost:
         if not layer.scope:
             constant += scale * table.seconds(layer, layer.dims(groups.full))
             continue
-
-        def seconds(*widths: int, layer: TimedLayer = layer) -> float:
-            return scale * table.seconds(layer, layer.dims(dict(zip(layer.scope, widths, strict=True))))
-
-        parts.append(Lookup(layer.scope, seconds))
+        parts.append(Lookup(layer.scope, _scaled(table, layer, scale)))
     return Cost(num_groups=len(groups.groups), parts=tuple(parts), constant=constant, names=groups.names)
+
+
+def _scaled(table: LatencyTable, layer: TimedLayer, scale: float) -> Callable[..., float]:
+    """Seconds of one layer by the widths of its scope; each looked up once."""
+
+    @cache
+    def seconds(*widths: int) -> float:
+        return scale * table.seconds(layer, layer.dims(dict(zip(layer.scope, widths, strict=True))))
+
+    return seconds
 
 
 def useful_widths(
