@@ -222,4 +222,4 @@ def _share_dense(first: Family, second: Family) -> bool:
 
 
 def _prunes(family: Family) -> bool:
-    return any(phase.get("kind") == "prune" for run in family.runs for phase in run.phases)
+    return any(phase.get("kind") in ("prune", "cut") for run in family.runs for phase in run.phases)

@@ -7,7 +7,7 @@ from paretorch.evidence.quantities import removed_share
 from paretorch.evidence.words import setting
 
 TUNED = "tuned"  # True when a rate was chosen among trials
-LEVELS = ("sparsity", "params", "macs", "width")  # how far an arm compresses
+LEVELS = ("sparsity", "params", "macs", "activations", "width")  # how far an arm compresses
 SWEPT = (*LEVELS, "epochs", "cycles")  # what describes a setting rather than a competitor
 
 

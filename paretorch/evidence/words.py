@@ -13,7 +13,7 @@ from paretorch.evidence.statistics import Interval
 
 _FRACTIONS = ("accuracy", "top1", "top5", "f1")
 _DIGITS = 1
-_OF = {"params": "parameters", "macs": "MACs", "width": "widths"}
+_OF = {"params": "parameters", "macs": "MACs", "activations": "activations", "width": "widths"}
 
 
 class Metric:

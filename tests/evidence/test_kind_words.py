@@ -107,7 +107,9 @@ def test_a_cut_is_no_reduction_by_zeros(sweep) -> None:
     assert "50.0 times fewer" in both[0]
 
 
-@pytest.mark.parametrize(("key", "words"), [("params", "parameters"), ("macs", "MACs"), ("width", "widths")])
+@pytest.mark.parametrize(
+    ("key", "words"), [("activations", "activations"), ("params", "parameters"), ("macs", "MACs"), ("width", "widths")]
+)
 def test_cut_arms_of_several_sizes_are_one_series(key: str, words: str) -> None:
     runs = [
         replace(run, group={name: value for name, value in run.group.items() if name != "params"} | {key: part})
