@@ -4,6 +4,7 @@ Arms that differ only in their budget and in fine-tuning share the training: it 
 is charged for all of it. In "dpod" the widths shrink while it trains; there, a budget is of one footprint.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -28,6 +29,8 @@ class FamilyTable(RetrainedTable):
     params: Part | None = None
     macs: Part | None = None
     activations: Part | None = None
+    latency: Part | None = None
+    latency_table: str | None = None
     sampler: str = "single-layer"
     full_pass: bool = False
     start: Literal["scratch", "dense"] = "scratch"
@@ -42,7 +45,13 @@ class FamilyTable(RetrainedTable):
 
     def arm(self) -> Arm:
         self.check_rates()
-        budgets = Budgets(params=self.params, macs=self.macs, activations=self.activations)
+        budgets = Budgets(
+            params=self.params,
+            macs=self.macs,
+            activations=self.activations,
+            latency=self.latency,
+            latency_table=None if self.latency_table is None else Path(self.latency_table),
+        )
         elastic = Elastic(
             run=self._run(budgets),
             budgets=budgets,
@@ -87,6 +96,7 @@ class FamilyTable(RetrainedTable):
             "elastic lr": self.elastic_lr,
             "quantum": self.quantum,
             "min ratio": self.min_ratio if self.min_ratio != 0.125 else None,
+            "latency table": self.latency_table,
             "pinned": ", ".join(self.pins) or None,
             "calibration examples": self.calibration_examples if self.calibration_examples != 1000 else None,
             "peak share": self.peak_share if self.peak_share != 0.2 else None,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from paretorch.artefacts.latency_file import save_latency_table
 from paretorch.errors import InputError, RunError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.schedules import DenseSchedule, Linear
@@ -20,6 +21,8 @@ from paretorch.methods.width.dpod import DPOD
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.extract import extract
 from paretorch.methods.width.importance import unit_importance
+from paretorch.methods.width.latency import latency_cost
+from paretorch.methods.width.layer_timing import measure_latency_table
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.tables import moved, sensitivity
 from paretorch.methods.width.tracing import find_groups
@@ -185,7 +188,7 @@ def test_the_lowest_measured_loss_within_the_budgets_is_chosen(trained: ElasticW
     for entry in entries:
         assert GROUPS.num_params(entry.profile) == entry.footprint["params"]
         assert GROUPS.num_macs(entry.profile) == entry.footprint["macs"]
-        assert all(entry.footprint[name] <= cap for name, cap in budgets.caps(GROUPS).items())
+        assert fits(entry.profile, budgets)
         assert entry.loss == pytest.approx(loss_of(trained, entry.profile, calibration), rel=1e-5)
         assert entry.reestimated
         if entry.predicted is not None:
@@ -206,6 +209,27 @@ def loss_of(weights: ElasticWeights, profile: tuple[int, ...], calibration: Cali
     with torch.no_grad():
         found = [calibration.losses(small, batch) for part in calibration.splits for batch in part]
     return float(torch.cat(found).double().mean())
+
+
+def test_a_budget_of_latency_is_a_fraction_of_what_the_table_predicts(trained: ElasticWeights, tmp_path: Path) -> None:
+    grids = FINE.grids(GROUPS)
+    coarse = dict(zip(GROUPS.names, WIDTHS.grids(GROUPS), strict=True))
+    table = measure_latency_table(normed().eval(), GROUPS, torch.randn(1, 5), grids=coarse)
+    save_latency_table(tmp_path / "table.json", table)
+    predicted = latency_cost(table, GROUPS)
+    least = predicted(tuple(widths[0] for widths in grids)) / predicted(GROUPS.full)
+    budgets = Budgets(latency=(1 + least) / 2, latency_table=tmp_path / "table.json", params=0.8)
+    calibration = calibration_of(trainer_in(), examples=CALIBRATED, batches=4)
+    best, _, entries = search(trained, budgets, uncut=GROUPS, grids=grids, calibration=calibration, seed=0)
+    for entry in entries:
+        assert entry.footprint["predicted_latency_s"] == predicted(entry.profile)
+        assert predicted(entry.profile) <= (1 + least) / 2 * predicted(GROUPS.full)
+        assert GROUPS.num_params(entry.profile) <= 0.8 * FULL
+    assert best.loss == min(entry.loss for entry in entries)
+    with pytest.raises(InputError, match=r"allows .* predicted_latency_s of"):
+        Budgets(latency=1e-6, latency_table=tmp_path / "table.json").check(GROUPS, grids)
+    with pytest.raises(InputError, match="needs a latency_table"):
+        Budgets(latency=0.5)
 
 
 def test_tables_of_the_ledger_are_those_of_the_weights(shrunk: tuple[list[Elastic], ElasticResult]) -> None:
@@ -342,14 +366,16 @@ def test_what_cannot_be_reached_is_refused_before_training() -> None:
 
     smallest = GROUPS.num_params((4, 4))  # of the grids, multiples of 4 from a quarter on
     refused(elastic(Budgets(params=0.01)), rf"smallest profile of the grids, \(4, 4\), has {smallest}")
-    refused(elastic(Budgets(params=0.9, macs=0.01)), "macs = 0.01 allows")
+    refused(
+        elastic(Budgets(params=0.9, macs=0.01)), "budget of 90 % params 1 % macs allows 3 macs of 308, and the smallest"
+    )
     refused(shrinking(0.05), r"shrinking to 0.05 of params .* cannot be reached")
     short = replace(shrinking(0.5).run, epochs=0.3)
     refused(replace(shrinking(0.5), run=short), "shrinking may need 5 events")
     apart = replace(shrinking(0.5), budgets=Budgets(params=0.7))
     refused(apart, "keeps no weights for 70 % params: it shrinks to 0.5")
     pinned = replace(elastic(Budgets(params=0.5)).run, widths=Widths(pins=("*",)))
-    refused(replace(elastic(Budgets(params=0.5)), run=pinned), "has no width that can be cut. 0: pinned by")
+    refused(replace(elastic(Budgets(params=0.5)), run=pinned), "has no width that can be cut")
 
 
 def test_settings_out_of_range_are_refused() -> None:

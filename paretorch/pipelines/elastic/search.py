@@ -10,21 +10,26 @@ search is only as good as the order of the units it slices.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
+from paretorch.artefacts.latency_file import load_latency_table
 from paretorch.errors import InputError
 from paretorch.methods.width.allocation.costs import Cost, cost_of
 from paretorch.methods.width.archive import Archive, Entry
 from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.dpod import footprints
+from paretorch.methods.width.dpod_events import FOOTPRINTS
 from paretorch.methods.width.grid import Grids, below
 from paretorch.methods.width.groups import Profile, WidthGroups
+from paretorch.methods.width.latency import latency_cost
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.profile import Solver, allocate
 from paretorch.pipelines.elastic.training import ElasticWeights
 from paretorch.training.devices import repeatable_cudnn
 
+PREDICTED_LATENCY = "predicted_latency_s"
 SOLVERS: tuple[Solver, ...] = ("auto", "minmax")
 
 
@@ -32,15 +37,24 @@ SOLVERS: tuple[Solver, ...] = ("auto", "minmax")
 class Budgets:
     """Fractions of the uncut model's footprints that may be left, in (0, 1]; all that are given must hold.
 
+    Args:
+        params, macs, activations: of the exact counts.
+        latency: of the latency that a table predicts for the uncut model.
+        latency_table: file of that table, as `paretorch.artefacts.latency_file` writes it.
+
     Raises:
-        InputError: without a budget, or for one out of range.
+        InputError: without a budget, for one out of range, or for a latency without a table or the reverse.
     """
 
     params: float | None = None
     macs: float | None = None
     activations: float | None = None
+    latency: float | None = None
+    latency_table: Path | None = None
 
     def __post_init__(self) -> None:
+        if (self.latency is None) != (self.latency_table is None):
+            raise InputError("a latency budget needs a latency_table to predict from, and such a table a budget")
         if not self.given():
             raise InputError(
                 "say how small the model shall be: params, macs or activations, a fraction of the full one"
@@ -51,16 +65,31 @@ class Budgets:
 
     def given(self) -> dict[str, float]:
         """The fractions by name of the footprint."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        found = {
+            "params": self.params, "macs": self.macs, "activations": self.activations, "latency": self.latency,
+        }  # fmt: skip
+        return {name: value for name, value in found.items() if value is not None}
 
     def words(self) -> str:
         """As in labels: "25 % params"."""
         return " ".join(f"{part * 100:.4g} % {name}" for name, part in self.given().items())
 
-    def caps(self, groups: WidthGroups) -> dict[str, int]:
-        """The greatest footprint allowed, by name; `groups` of the uncut model."""
-        full = {name: cost_of(groups, name)(groups.full) for name in self.given()}
-        return {name: math.floor(Fraction(str(part)) * Fraction(full[name])) for name, part in self.given().items()}
+    def costs(self, groups: WidthGroups) -> dict[str, Cost]:
+        """The footprints that have a budget, in the order of `given`; `groups` of the uncut model.
+
+        Raises:
+            InputError: if the latency table cannot be read, or is of another model.
+        """
+        found = {name: cost_of(groups, name) for name in self.given() if name in FOOTPRINTS}
+        if self.latency_table is not None:
+            found[PREDICTED_LATENCY] = latency_cost(load_latency_table(self.latency_table), groups)
+        return found
+
+    def caps(self, costs: Mapping[str, Cost], full: Profile) -> dict[str, float]:
+        """The greatest footprint allowed, by name; whole numbers where footprints are counted."""
+        parts = zip(self.given().values(), costs.items(), strict=True)
+        whole = {name: Fraction(str(part)) * Fraction(cost(full)) for part, (name, cost) in parts}
+        return {name: math.floor(cap) if name in FOOTPRINTS else float(cap) for name, cap in whole.items()}
 
     def check(self, groups: WidthGroups, grids: Grids) -> None:
         """Refuse budgets that no profile meets.
@@ -69,13 +98,14 @@ class Budgets:
             InputError: saying the smallest that can be reached.
         """
         smallest = tuple(widths[0] for widths in grids)
-        for name, cap in self.caps(groups).items():
-            cost = cost_of(groups, name)
-            if cost(smallest) > cap:
+        costs = self.costs(groups)
+        for name, cap in self.caps(costs, groups.full).items():
+            least, full = costs[name](smallest), costs[name](groups.full)
+            if least > cap:
                 raise InputError(
-                    f"{name} = {self.given()[name]:g} allows {cap:,} of {cost(groups.full):,}, and the smallest "
-                    f"profile of the grids, {smallest}, has {cost(smallest):,}, a fraction of "
-                    f"{cost(smallest) / cost(groups.full):.3g}. Raise the budget, or lower min_ratio or the quantum"
+                    f"the budget of {self.words()} allows {cap:,.10g} {name} of {full:,.10g}, and the smallest profile "
+                    f"of the grids, {smallest}, has {least:,.10g}, a fraction of {least / full:.3g}. Raise the budget, "
+                    "or lower min_ratio or the quantum"
                 )
 
 
@@ -101,8 +131,8 @@ def search(
     Raises:
         InputError: if nothing within the budgets can be reached below the centre of `weights`.
     """
-    caps = budgets.caps(uncut)
-    costs = {name: cost_of(uncut, name) for name in caps}
+    costs = budgets.costs(uncut)
+    caps = budgets.caps(costs, uncut.full)
     ordered = OrderedModel(weights.model, weights.groups)
     found: dict[Profile, tuple[str, float | None]] = {}
     with repeatable_cudnn():
@@ -114,7 +144,7 @@ def search(
     entries = [
         Entry(
             profile=profile,
-            footprint=footprints(uncut, profile),
+            footprint=footprints(uncut, profile) | {name: cost(profile) for name, cost in costs.items()},
             loss=measured[profile],
             source=source,
             seed=seed,
@@ -128,7 +158,7 @@ def search(
 
 
 def _candidates(
-    weights: ElasticWeights, costs: Mapping[str, Cost], caps: Mapping[str, int], grids: Grids
+    weights: ElasticWeights, costs: Mapping[str, Cost], caps: Mapping[str, float], grids: Grids
 ) -> list[tuple[Profile, str, float | None]]:
     """(profile, where it comes from, predicted rise of the loss) within all caps."""
     made: list[tuple[Profile, str, float | None]] = []
@@ -168,7 +198,7 @@ def equal_ratios(centre: Profile, grids: Grids) -> list[Profile]:
     return profiles
 
 
-def _fits(profile: Profile, costs: Mapping[str, Cost], caps: Mapping[str, int]) -> bool:
+def _fits(profile: Profile, costs: Mapping[str, Cost], caps: Mapping[str, float]) -> bool:
     return all(cost(profile) <= caps[name] for name, cost in costs.items())
 
 
