@@ -217,8 +217,8 @@ def useful_widths(
 
     Args:
         cost: predicted seconds. full: the profile that the other groups keep. group: which. grid: its widths.
-        tolerance: a width is useful if it takes less than 1 - tolerance of the time the group saves at most, compared
-            with the next useful one.
+        tolerance: a width is useful if going down to it from the next greater useful one saves more than this part of
+            the most that the group can save.
     """
     times = {width: float(cost((*full[:group], width, *full[group + 1 :]))) for width in grid}
     widths = sorted(grid, reverse=True)

@@ -22,7 +22,7 @@ from paretorch.methods.width.allocation.costs import Array
 from paretorch.methods.width.allocation.labels import Labels, TooManyLabelsError, together
 from paretorch.methods.width.allocation.problem import Choice, Problem
 
-MAX_STATES = 50_000  # values of cliques that are searched one by one: about a minute
+MAX_STATES = 50_000  # values of cliques that are searched one by one, each with several array operations
 
 
 def best_choices(
