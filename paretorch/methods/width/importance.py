@@ -29,7 +29,7 @@ from paretorch.methods.sparsity.binding import named_slots
 from paretorch.methods.sparsity.costs import filter_cost
 from paretorch.methods.width.groups import Axis, WidthGroups
 from paretorch.methods.width.observed import activation_scores, taylor_scores
-from paretorch.methods.width.unit_entries import by_unit, reading_axes, sums_along, weight_axes
+from paretorch.methods.width.unit_entries import by_unit, reading_axes, weight_axes
 
 Kind = Literal["l1", "l2", "consumer-l1", "taylor", "activation"]
 Importance = tuple[Tensor, ...]
@@ -83,7 +83,9 @@ def _mean_scores(
     """Mean over tensors of the sums of |w|^power by unit."""
     found: list[list[Tensor]] = [[] for _ in groups.groups]
     for axis in axes:
-        along = sums_along(parameters[axis.tensor].detach().abs().double().pow(power), axis.dim)
+        weight = parameters[axis.tensor].detach().unsqueeze(-1)  # so that there is a dimension to sum over
+        others = [dim for dim in range(weight.dim()) if dim != axis.dim]
+        along = torch.linalg.vector_norm(weight, ord=power, dim=others, dtype=torch.float64).pow(power).cpu()
         for g in axis.count.per_unit:
             found[g].append(by_unit(along, axis, g, size=groups.groups[g].size))
     if empty := [group.name for group, scores in zip(groups.groups, found, strict=True) if not scores]:
