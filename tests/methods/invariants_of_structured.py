@@ -43,6 +43,7 @@ def absent_units_are_absent() -> None:
     before = copy.deepcopy(run.model.state_dict())
     for run.step in range(3):
         trained.training_step(run, run.task.train_set().batch(torch.arange(16)))
+        run.update()
     present = trained._present[0]
     assert widths == [len(present)] * 3
     absent = torch.ones(16, dtype=torch.bool).index_fill_(0, present, False)

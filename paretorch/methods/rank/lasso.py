@@ -66,8 +66,7 @@ class RankLasso(Method):
         strength: of the penalty; positive.
         threshold: ranks less important than this are cut after every epoch, down to one; 0 cuts none.
         elastic: a method before this one that trains the factored model at many ranks, as Maestro does, with
-            `rank_groups` as its groups. The penalty's gradient is then added to those of its passes. None: the
-            trainer's own step at all ranks.
+            `rank_groups` as its groups. None: the trainer's own step, at all ranks.
 
     Raises:
         InputError: for a strength that is not positive or a negative threshold; at the start, if nothing is factored,
@@ -94,14 +93,9 @@ class RankLasso(Method):
                     "inputs), and put it before the penalty among the methods"
                 )
 
-    def penalty(self, run: Run) -> Tensor | None:
-        """strength times the sum of all tail norms; only the trainer's own step asks for it."""
+    def penalty(self, run: Run) -> Tensor:
+        """strength times the sum of all tail norms."""
         return self.strength * hierarchical_lasso(self.layers)
-
-    def before_update(self, run: Run) -> None:
-        """Where another method owns the step, add the penalty's gradient."""
-        if self.elastic is not None:
-            (self.strength * hierarchical_lasso(self.layers)).backward()
 
     def epoch_end(self, run: Run) -> None:
         """Cut what has become unimportant."""
@@ -163,7 +157,7 @@ CARD = Card(
     phase=("dense_train",),
     stochastic=True,
     stateful=True,
-    hooks=("model_surgery", "loss", "grad_ready", "epoch"),
+    hooks=("model_surgery", "loss", "epoch"),
     composes_with=("ordered-dropout", "profile-search"),
     relieves=("inference size", "inference compute", "compute"),
     worsens=("launch overhead",),

@@ -153,15 +153,18 @@ class StructuredContinuous(Method):
             pull = self.strength * len(self.gates.values()) / (2 * run.num_steps)
             run.backward(loss + pull * (expected - self.target).square().to(loss.dtype))
         run.update("gates")
-        run.update()
-        restore(self._held, [run.optimizer])
         run.log(
             window_cost=self._cost(map(len, self._present)) / self._full,
             expected_cost=float(expected.detach()),
             final_cost=self._cost(map(len, self.gates.staying())) / self._full,
             undecided=self.undecided(beta),
         )
-        return StepResult(loss=loss.detach())
+        return StepResult(loss=loss.detach(), updated=False)
+
+    def after_update(self, run: Run) -> None:
+        """Put the entries of absent units back."""
+        if self._held is not None:
+            restore(self._held, [run.optimizer])
 
     def beta(self, step: int, num_steps: int) -> float:
         """The inverse temperature of a step: 1 at the first, `final_beta` at the last."""

@@ -296,3 +296,16 @@ def test_the_card_predicts_what_the_end_costs(cost: str):
         before, after = (sum(p.numel() for p in m.parameters()) for m in (full, model))
     assert kind == {"macs": "flops_forward", "params": "param_bytes"}[cost]
     assert after / before == pytest.approx(effect.factor, abs=0.06)
+
+
+def test_a_penalty_of_another_method_reaches_the_step():
+    class Pull(Method):
+        name = "pull"
+
+        def penalty(self, run: Run) -> Tensor:
+            return sum(0.5 * p.square().sum() for p in run.model.parameters())
+
+    pulled, _ = fit(method(target=0.9), Pull(), num_steps=20)
+    free, _ = fit(method(target=0.9), num_steps=20)
+    norms = [sum(float(p.detach().square().sum()) for p in model.parameters()) for model in (pulled, free)]
+    assert norms[0] < 0.5 * norms[1]
