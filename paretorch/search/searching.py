@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from paretorch.recipes import Recipe, load_recipe
 from paretorch.recipes.search_table import SearchTable
 from paretorch.recipes.strict import validated
 from paretorch.recipes.toml_text import to_toml
+from paretorch.search.result import CHARGES, SearchResult, Trial, in_words
 from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import stream_seed
 from paretorch.training.trainer import Trainer
@@ -38,67 +38,6 @@ from paretorch.training.trainer import Trainer
 logger = logging.getLogger("paretorch")
 
 RESULT = "search.json"
-CHARGES = ("steps", "samples", "seconds")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One point of the space that was tried.
-
-    Attributes:
-        number: from 0; its sweep is in `trials/<number>`.
-        values: by key of the space.
-        state: "complete"; "diverged"; or "refused", if these values do not go together.
-        objectives: mean over the seeds; {} unless it is complete.
-        charge: "steps", "samples" and "seconds" of all its training, all seeds, tuning and its own dense models
-            included; None for what is not known. One that diverged is charged the steps that it was granted, and the
-            time that the process it ended in had spent on it.
-        note: why it is not complete.
-    """
-
-    number: int
-    values: dict[str, Any]
-    state: str
-    objectives: dict[str, float]
-    charge: dict[str, float | None]
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """What a search found, and what it cost.
-
-    Attributes:
-        name: of the recipe.
-        directions: "maximize" or "minimize", by objective.
-        trials: all that ended, in order.
-        dense: charge of the dense models that all trials share; zeros where each trial has its own.
-        total: the charges of all trials and of `dense` together; None where one is not known.
-        front: numbers of the trials that no other one dominates; with one objective, the best ones.
-    """
-
-    name: str
-    directions: dict[str, str]
-    trials: tuple[Trial, ...]
-    dense: dict[str, float | None]
-    total: dict[str, float | None]
-    front: tuple[int, ...]
-
-    def lines(self) -> list[str]:
-        """The result in words, for a terminal."""
-        states = Counter(trial.state for trial in self.trials)
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        charges = ", ".join(
-            f"{name} {'not known' if value is None else f'{round(value, 1):,}'}" for name, value in self.total.items()
-        )
-        wanted = ", ".join(f"{direction} {name}" for name, direction in self.directions.items())
-        chosen = [trial for trial in self.trials if trial.number in self.front]
-        return [
-            f"{len(self.trials)} trials ({counts}); all training together: {charges}",
-            f"Not beaten by any other trial ({wanted}):" if chosen else "No trial is complete.",
-            *(f"  trial {t.number}: {_words(t.values)}: {_words(t.objectives)}" for t in chosen),
-            *(["The best of many trials looks better than it is: repeat it with other seeds."] if chosen else []),
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +210,7 @@ class Search:
         point = {key: axis.suggest(trial, key) for key, axis in self.axes.items()}
         recipe = out / "trials" / f"{trial.number}.toml"
         write_text(recipe, to_toml(self.table.put(self.values, point)))
-        logger.info("trial %d (%d of %d): %s", trial.number, trial.number + 1, self.table.trials, _words(point))
+        logger.info("trial %d (%d of %d): %s", trial.number, trial.number + 1, self.table.trials, in_words(point))
         try:
             sweep = load_recipe(str(recipe)).sweep(data=self.data, command=self.command)
             sweep = replace(sweep, dense=self._shared(out)) if self.shares_dense else sweep
@@ -297,7 +236,7 @@ class Search:
         charged = [phase for phase in phases if not (self.shares_dense and phase["phase"] == "dense")]
         trial.set_user_attr("charge", {name: sum(phase.get(name, 0) for phase in charged) for name in CHARGES})
         study.tell(trial, list(found.values()))
-        logger.info("  %s", _words(found))
+        logger.info("  %s", in_words(found))
 
     def _fail(self, study: Any, trial: Any, state: str, note: str, charge: Mapping[str, float | None]) -> None:
         logger.warning("  %s: %s", state, note)
@@ -364,9 +303,3 @@ def _granted(sweep: Sweep, *, with_dense: bool) -> dict[str, float | None]:
 
 def _sum(values: Sequence[float | None]) -> float | None:
     return None if any(value is None for value in values) else sum(value for value in values if value is not None)
-
-
-def _words(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} = {value:.6g}" if isinstance(value, float) else f"{key} = {value}" for key, value in values.items()
-    )
