@@ -134,6 +134,16 @@ def test_masking_the_convolution_alone_leaks_through_its_batch_norm() -> None:
     assert difference(cut(case, keep), leaky, case.inputs) > 0.01
 
 
+def test_zeros_in_front_of_a_sigmoid_are_read_as_halves() -> None:
+    case = settled(CASES["convolutions"]())
+    keep = case.groups.prefix((8, 2))
+    halves = copy.deepcopy(case.model)
+    with torch.no_grad():
+        halves[4].weight[2:] = 0
+    assert difference(cut(case, keep), masked(case.model, case.groups, keep), case.inputs) < 1e-12
+    assert difference(cut(case, keep), halves, case.inputs) > 0.01
+
+
 def test_a_profile_that_does_not_fit_is_refused() -> None:
     case = residual()
     with pytest.raises(InputError, match=r"has 2 widths.*got 1"):
