@@ -57,7 +57,7 @@ def assembled(model: nn.Module, trace: Trace, axes: Sequence[TensorAxis], pins: 
         pins += [(layer, "units have different numbers of entries on it") for layer in counts.uneven]
     groups = WidthGroups(
         groups=units.groups,
-        axes=tuple(_axes(units, axes)),
+        axes=tuple(_axes(counts, axes)),
         sizes=known,
         rms=tuple(RmsScale(module, count) for module, count in rms.items() if count.per_unit),
         params=params,
@@ -98,12 +98,15 @@ def _made_rectangular(trace: Trace, units: Units) -> bool:
     return changed
 
 
-def _axes(units: Units, axes: Sequence[TensorAxis]) -> Iterator[Axis]:
+def _axes(counts: Counts, axes: Sequence[TensorAxis]) -> Iterator[Axis]:
+    units = counts.units
     for axis in axes:
         entries = axis.labels.numpy()
         group = units.group[entries]
         if (group != FIXED).any():
-            yield Axis(axis.tensor, axis.dim, torch.from_numpy(group), torch.from_numpy(units.unit[entries]))
+            made = Axis(axis.tensor, axis.dim, torch.from_numpy(group), torch.from_numpy(units.unit[entries]))
+            vars(made)["count"] = counts.of(axis.labels)  # known, where the cached property would compute it again
+            yield made
 
 
 def _known_sizes(

@@ -30,12 +30,21 @@ def new(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device="meta")
 
 
+def like(x: Tensor) -> Tensor:
+    """An empty tensor of the same shape, dense and with its dimensions laid out in the same order."""
+    if x.is_contiguous():
+        return new(x, tuple(x.shape))
+    order = sorted(range(x.dim()), key=lambda dim: (-x.stride(dim), dim))
+    back = [order.index(dim) for dim in range(x.dim())]
+    return new(x, tuple(x.shape[dim] for dim in order)).permute(back)
+
+
 def _one(args: Arguments, kwargs: Keywords) -> Tensor | None:
     """A function of one tensor that keeps shape and type."""
     x = args[0] if args else kwargs.get("input")
     if not isinstance(x, Tensor) or not x.is_floating_point() or "out" in kwargs or "dtype" in kwargs:
         return None
-    return x if kwargs.get("inplace") else torch.empty_like(x)
+    return x if kwargs.get("inplace") else like(x)
 
 
 def _two(args: Arguments, kwargs: Keywords) -> Tensor | None:
@@ -47,12 +56,14 @@ def _two(args: Arguments, kwargs: Keywords) -> Tensor | None:
         if left.dtype != right.dtype or not left.is_floating_point():
             return None
         if left.shape == right.shape:
-            return torch.empty_like(left) if left.stride() == right.stride() else None
-        shape = torch.broadcast_shapes(left.shape, right.shape)
-        full = left if left.shape == shape else right
-        return torch.empty_like(full) if full.shape == shape else None
+            return like(left) if left.stride() == right.stride() else None
+        full, other = (left, right) if left.numel() > right.numel() else (right, left)
+        if full.dim() < other.dim():
+            return None
+        sizes = zip(full.shape[full.dim() - other.dim() :], other.shape, strict=True)
+        return like(full) if all(small in (1, size) for size, small in sizes) else None
     x, number = (left, right) if isinstance(left, Tensor) else (right, left)
-    return torch.empty_like(x) if x.is_floating_point() and isinstance(number, int | float) else None
+    return like(x) if x.is_floating_point() and isinstance(number, int | float) else None
 
 
 def _linear(args: Arguments, kwargs: Keywords) -> Tensor | None:
@@ -102,7 +113,7 @@ def _batch_norm(args: Arguments, kwargs: Keywords) -> Tensor | None:
     x = args[0]
     parameters = [get(args, kwargs, i, name) for i, name in enumerate(words("running_mean running_var weight bias"), 1)]
     fits = all(each is None or each.shape == x.shape[1:2] for each in parameters)
-    return torch.empty_like(x) if fits and x.dim() > 1 and not get(args, kwargs, 5, "training", False) else None
+    return like(x) if fits and x.dim() > 1 and not get(args, kwargs, 5, "training", False) else None
 
 
 def _group_norm(args: Arguments, kwargs: Keywords) -> Tensor | None:

@@ -46,6 +46,11 @@ class Units:
         """Entries of a layer as a function of the profile; None if units of a group differ in their entries."""
         flat = layer.reshape(-1).numpy()
         groups = self.group[flat]
+        if (groups == groups[0]).all():  # most layers; the general way below takes several times as long
+            if groups[0] == FIXED:
+                return Count(len(flat))
+            entries = np.bincount(self.unit[flat], minlength=self.groups[groups[0]].size)
+            return Count(0, {int(groups[0]): int(entries[0])}) if (entries == entries[0]).all() else None
         constant, per_unit = int((groups == FIXED).sum()), {}
         for group in np.unique(groups[groups != FIXED]).tolist():
             entries = np.bincount(self.unit[flat[groups == group]], minlength=self.groups[group].size)

@@ -1,4 +1,4 @@
-"""Groups of every kind of network that ships: which there are, what is pinned and why, and exact costs of any profile."""
+"""Groups of every kind of network that ships: which there are, what is pinned and why, exact costs of any profile."""
 
 import math
 import random
@@ -55,8 +55,15 @@ EXPECTED: dict[str, tuple[dict[str, int], dict[str, str]]] = {
     ),
     "vgg-flattened": (
         {
-            **{"features.0": 4, "features.4": 8, "features.8": 16, "features.11": 16, "features.15": 32},
-            **{"features.18": 32, "features.22": 32, "features.25": 32, "classifier.0": 16},
+            "features.0": 4,
+            "features.4": 8,
+            "features.8": 16,
+            "features.11": 16,
+            "features.15": 32,
+            "features.18": 32,
+            "features.22": 32,
+            "features.25": 32,
+            "classifier.0": 16,
         },
         {"classifier.3": OUTPUT},
     ),
