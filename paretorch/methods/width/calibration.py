@@ -6,6 +6,7 @@ The model is bit for bit as before. Examples are split into disjoint parts of eq
 how far a choice depends on the examples; they are training examples, never test ones.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.methods.width.groups import Profile
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.statistics import reestimate_at
@@ -50,16 +51,20 @@ class Calibration:
 
         Raises:
             InputError: as `OrderedModel.at` and `reestimate_at`.
+            NotFiniteError: if a loss is NaN or infinite.
         """
         own = reestimate_at(ordered, profile, self.statistics, forward=self.losses) if self.statistics else None
         modes = {module: module.training for module in ordered.model.modules()}
         ordered.model.eval()
         try:
             with ordered.at(profile, statistics=own) as model, torch.no_grad():
-                return tuple(self._mean(model, batches) for batches in self.splits)
+                losses = tuple(self._mean(model, batches) for batches in self.splits)
         finally:
             for module, training in modes.items():
                 module.training = training
+        if not all(map(math.isfinite, losses)):
+            raise NotFiniteError(f"the calibration losses at profile {profile} are {losses}: the weights have diverged")
+        return losses
 
     def _mean(self, model: nn.Module, batches: Sequence[Any]) -> float:
         return float(torch.cat([self.losses(model, batch).double() for batch in batches]).mean())

@@ -135,15 +135,15 @@ class DPOD(ElasticTraining):
         self.plan.check(self.groups, self.sampler.grids, num_steps=run.num_steps)
         self._footprint = cost_of(self.groups, self.plan.key)
         self._full = self._footprint(self.groups.full)
+        self._sized = self.groups.full, self._sizes()
         self.events, self.trace, self.stopped = [], [], False
 
     def before_forward(self, run: Run) -> None:
-        now = self._footprint(self.groups.full)
+        now = self._logged()[f"centre_{self.plan.key}"]
         limit = self.plan.limit_at(run.step, num_steps=run.num_steps, full=self._full)
         if not self.stopped and now > limit and not self.plan.reached(now, full=self._full):
             self._event(run)
-        centre = self.groups.full
-        run.log(centre_macs=self.groups.num_macs(centre), **{f"centre_{self.plan.key}": self._footprint(centre)})
+        run.log(**self._logged())
 
     def state_dict(self) -> dict[str, Any]:
         trace = [entry.to_dict() for entry in self.trace]
@@ -154,6 +154,16 @@ class DPOD(ElasticTraining):
         self.events = list(state["events"])
         self.trace = [Entry.from_dict(entry) for entry in state["trace"]]
         self.stopped = bool(state["stopped"])
+
+    def _logged(self) -> dict[str, float]:
+        """What the curve shows of the centre, counted anew when it has moved."""
+        if self._sized[0] != self.groups.full:
+            self._sized = self.groups.full, self._sizes()
+        return self._sized[1]
+
+    def _sizes(self) -> dict[str, float]:
+        centre = self.groups.full
+        return {"centre_macs": self.groups.num_macs(centre), f"centre_{self.plan.key}": self._footprint(centre)}
 
     def _event(self, run: Run) -> None:
         """Measure, choose one group, and narrow it for good; or stop, if the tolerance says so."""

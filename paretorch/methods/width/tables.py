@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.methods.width.groups import Profile, WidthGroups
 
 
@@ -91,7 +91,8 @@ def sensitivity(
         difference between the greatest and the least error over splits, None for a single split.
 
     Raises:
-        InputError: for grids that do not belong to the groups, or a loss that is not finite; naming group and width.
+        InputError: for grids that do not belong to the groups.
+        NotFiniteError: for a loss that is NaN or infinite, naming group and width.
     """
     centre = groups.checked(centre)
     if len(grids) != len(groups.groups):
@@ -139,7 +140,5 @@ def _finite(losses: Sequence[float], where: str) -> Sequence[float]:
     if not losses:
         raise InputError("losses_at gave no loss; it needs one per calibration split, and at least one split")
     if bad := [loss for loss in losses if not math.isfinite(loss)]:
-        raise InputError(
-            f"the calibration loss {where} is {bad[0]}; the weights have diverged or an input is not finite"
-        )
+        raise NotFiniteError(f"the calibration loss {where} is {bad[0]}: the weights have diverged")
     return losses

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.extract import extract
@@ -75,6 +75,16 @@ def test_examples_count_equally_whatever_their_batch() -> None:
     one = Calibration(losses=squared, splits=[[whole]]).measured(ordered, (4,))
     two = Calibration(losses=squared, splits=[parts]).measured(ordered, (4,))
     assert one == pytest.approx(two, rel=1e-12)
+
+
+def test_weights_that_diverged_are_told_from_bad_input() -> None:
+    model, groups = normed()
+    ordered = OrderedModel(model, groups)
+    with torch.no_grad():
+        model[4].bias.fill_(float("inf"))
+    with pytest.raises(NotFiniteError, match=r"at profile \(4,\) are \(inf,\): the weights have diverged"):
+        Calibration(losses=squared, splits=[batches(1)]).measured(ordered, (4,))
+    assert model.training  # modes are as they were
 
 
 def test_calibration_without_examples_is_refused() -> None:

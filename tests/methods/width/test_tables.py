@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.methods.width.groups import Profile
 from paretorch.methods.width.tables import Table, moved, sensitivity
 from tests.methods.width.handmade import perceptron, perceptron_groups
@@ -103,7 +103,7 @@ def test_tables_refuse_what_they_cannot_hold() -> None:
 def test_sensitivity_refuses_losses_and_grids_that_do_not_fit() -> None:
     with pytest.raises(InputError, match="2 width groups need as many grids"):
         sensitivity(GROUPS, (6, 4), grids=((2, 6),), losses_at=lambda _profile: [0.0])
-    with pytest.raises(InputError, match="'0' at width 2 is nan"):
+    with pytest.raises(NotFiniteError, match="'0' at width 2 is nan"):
         sensitivity(GROUPS, (6, 4), grids=GRIDS, losses_at=lambda p: [math.nan if p == (2, 4) else 0.0])
     with pytest.raises(InputError, match="at least one split"):
         sensitivity(GROUPS, (6, 4), grids=GRIDS, losses_at=lambda _profile: [])
