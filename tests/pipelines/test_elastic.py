@@ -402,6 +402,11 @@ def test_settings_out_of_range_are_refused() -> None:
         calibration_of(trainer_in(), examples=1, batches=1)
 
 
+def test_a_model_whose_widths_are_found_in_training_cannot_be_timed_beforehand() -> None:
+    with pytest.raises(InputError, match="Elastic cannot be an arm of a comparison"):
+        shrinking(0.5).rehearsal(trainer_in())
+
+
 def test_the_fine_tuning_rate_is_a_share_of_the_dense_peak_and_falls_to_its_floor(
     shrunk: tuple[list[Elastic], ElasticResult],
 ) -> None:
