@@ -53,7 +53,7 @@ class StructuredContinuous(Method):
         window: steps between two draws.
         open_ratio: fraction of each group's units, the first ones, that begin at s = `start`; the others begin at
             -`start`. Below 1 the model grows.
-        start: s_0, positive.
+        start: s_0, positive. The further from 0, the more steps a unit takes to be opened or shut.
         final_beta: beta at the last step, at least 1.
         strength: of the cost term, over the whole phase; positive.
         lr: learning rate of s (SGD with Nesterov momentum 0.9).
@@ -80,7 +80,7 @@ class StructuredContinuous(Method):
         groups: WidthGroups | None = None,
         window: int = 50,
         open_ratio: float = 1.0,
-        start: float = 1.0,
+        start: float = 0.2,
         final_beta: float = 200.0,
         strength: float = 60.0,
         lr: float = 0.1,
@@ -274,7 +274,7 @@ CARD = Card(
         HyperParameter(name="cost", default="macs", scale="choice", choices=("macs", "params")),
         HyperParameter(name="window", default=50, low=1, high=10_000, scale="integer"),
         HyperParameter(name="open_ratio", default=1.0, low=0.0, high=1.0),
-        HyperParameter(name="start", default=1.0, low=0.01, high=10.0, scale="log"),
+        HyperParameter(name="start", default=0.2, low=0.01, high=10.0, scale="log"),
         HyperParameter(name="final_beta", default=200.0, low=1.0, high=10_000.0, scale="log"),
         HyperParameter(name="strength", default=60.0, low=1.0, high=10_000.0, scale="log"),
         HyperParameter(name="lr", default=0.1, low=1e-3, high=1.0, scale="log"),

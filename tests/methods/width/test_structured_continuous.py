@@ -74,7 +74,7 @@ def fit(
 
 
 def method(**settings: object) -> StructuredContinuous:
-    return StructuredContinuous(**{"target": 0.4, "groups": GROUPS, "window": 7, **settings})
+    return StructuredContinuous(**{"target": 0.4, "groups": GROUPS, "window": 7, "start": 1.0, **settings})
 
 
 @pytest.mark.slow
