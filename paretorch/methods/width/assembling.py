@@ -47,7 +47,7 @@ def assembled(model: nn.Module, trace: Trace, axes: Sequence[TensorAxis], pins: 
         counts = Counts(units)
         macs, writes = counts.terms(record.products), counts.terms(record.writes)
         params = counts.terms(
-            (1, tuple(by_dim[name, dim] for dim, size in enumerate(tensor.shape) if size > 1))
+            (min(tensor.numel(), 1), tuple(by_dim[name, dim] for dim, size in enumerate(tensor.shape) if size > 1))
             for name, tensor in model.named_parameters()
         )
         known = _known_sizes(model, trace, counts, by_dim)

@@ -3,6 +3,7 @@
 A cut twin of the model runs at several profiles, and every tensor that a function returns must have the shape that the
 units predict. Where a reshape or a split names a size that must follow, an integer attribute of the module that equals
 it is looked for: the one, or the smallest set, with which the shapes fit. What does not fit is pinned, with the reason.
+Nor may a number change that tensors are computed with: a factor made from a width would be another function.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,20 +17,22 @@ from torch import Tensor
 from paretorch.errors import InputError, ParetorchError
 from paretorch.methods.width.assembling import Assembled, Attributes, Pins, assembled, candidates
 from paretorch.methods.width.costs import Counts
+from paretorch.methods.width.factors import Numbers, numbers_in
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.trace import Made, Trace
 from paretorch.methods.width.units import TensorAxis
 from paretorch.methods.width.without_data import QUESTIONS, MetaMode, Twin, name_of, tensors_in
 
 MOST_CANDIDATES = 5
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it modulo 1 lie far apart, those of neighbours farthest
 ADVICE = (
     "use -1 or flatten in the reshape, or keep that size in an int attribute of its own in that module, so that it can "
-    "follow"
+    "follow; keep a factor in an attribute"
 )
 
 
 class MisfitError(ParetorchError):
-    """A cut twin fails or makes a tensor of another shape than predicted. module: where."""
+    """A cut twin fails, or makes a tensor of another shape than predicted, or from other numbers. module: where."""
 
     def __init__(self, module: str, words: str) -> None:
         super().__init__(words)
@@ -37,9 +40,9 @@ class MisfitError(ParetorchError):
 
 
 class Check(MetaMode):
-    """Compares the shapes of all results with the predicted ones."""
+    """Compares the shapes of all results with the predicted ones, and numbers that are computed with."""
 
-    def __init__(self, calls: Sequence[tuple[str, Made]], counts: Counts, profile: Profile) -> None:
+    def __init__(self, calls: Sequence[tuple[str, Made, Numbers]], counts: Counts, profile: Profile) -> None:
         super().__init__()
         self.calls = iter(calls)
         self.counts = counts
@@ -53,13 +56,18 @@ class Check(MetaMode):
         outputs = [tuple(each.shape) for each in tensors_in(output)]
         if not outputs:
             return output
-        before, made = next(self.calls, ("", []))
+        before, made, numbers = next(self.calls, ("", [], ()))
         if before != name:
             raise MisfitError(self.module, f"{name!r} runs in {self.place()} where {before!r} ran in the whole model")
         expected = [self._shape(*each) for each in made]
         if outputs != expected:
             shapes, wanted = (", ".join(map(str, each)) for each in (outputs, expected))
             words = f"{name.strip('_')!r} in {self.place()} gives shape {shapes} in place of {wanted}"
+            raise MisfitError(self.module, words)
+        now = numbers_in(name, args, kwargs or {})
+        if now != numbers:
+            given, wanted = (", ".join(each) for each in (now, numbers))
+            words = f"{name.strip('_')!r} in {self.place()} computes with {given} in place of {wanted}"
             raise MisfitError(self.module, words)
         return output
 
@@ -101,7 +109,7 @@ def settled(twin: Twin, trace: Trace, axes: Sequence[TensorAxis]) -> WidthGroups
 def profiles_to_try(full: Profile) -> Iterator[Profile]:
     """Half of everything, widths that differ between groups, and one unit of each."""
     yield tuple((size + 1) // 2 for size in full)
-    yield tuple(1 + (5 + 7 * number) % size for number, size in enumerate(full))
+    yield tuple(1 + int((0.7 + GOLDEN * number) % 1 * size) for number, size in enumerate(full))
     yield tuple(1 for _ in full)
 
 

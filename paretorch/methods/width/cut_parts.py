@@ -77,7 +77,8 @@ def check_parameter(name: str, parameter: nn.Parameter, owner: nn.Module, kept: 
     if is_sharded(parameter):
         raise InputError(f"{name} is sharded over several processes; cut the model before it is sharded.")
     stem = f"{name.rpartition('.')[2]}_"
-    if foreign := sorted(other for other in (*owner._parameters, *owner._buffers) if other.startswith(stem)):
+    computed = {f"{stem}{end}" for end in ("g", "mask", "orig", "u", "v")}
+    if foreign := sorted(computed & {*owner._parameters, *owner._buffers}):
         raise InputError(
             f"{foreign} stand beside {name} (weight norm or pruning by torch.nn.utils, say); how to cut those is not "
             "known. Remove them first."

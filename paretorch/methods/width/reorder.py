@@ -40,6 +40,13 @@ def reorder_(model: nn.Module, groups: WidthGroups, importance: Sequence[Tensor]
     tensors |= {name: buffer for name, (_, buffer) in named_buffers(model).items()}
     if lost := [axis.tensor for axis in groups.axes if axis.tensor not in tensors]:
         raise InputError(f"{lost[0]!r} is no parameter or buffer of the model; find its groups again")
+    for axis in groups.axes:
+        shape = tuple(tensors[axis.tensor].shape)
+        if shape[axis.dim : axis.dim + 1] != (len(axis.group),):
+            raise InputError(
+                f"{axis.tensor} has shape {shape}, and its groups have {len(axis.group)} entries along dimension "
+                f"{axis.dim}; find its groups again"
+            )
     with torch.no_grad():
         for axis in groups.axes:
             tensor = tensors[axis.tensor]

@@ -30,7 +30,7 @@ ELEMENTWISE = words(
     " greater less greater_equal less_equal not_equal logical_and logical_or logical_not logical_xor"
     " bitwise_and bitwise_or bitwise_xor bitwise_not and or xor rand ror rxor iand ior ixor invert isnan isinf"
     " isfinite zeros_like ones_like empty_like full_like rand_like randn_like copy special_expit special_erf"
-    " tril triu"
+    ""
 )
 REDUCTIONS = words(
     "sum mean max min amax amin prod var std median logsumexp norm vector_norm linalg_vector_norm argmax"
@@ -41,7 +41,7 @@ RESHAPES = words("view reshape flatten unflatten squeeze unsqueeze view_as resha
 WITH_SIZES = frozenset(("view", "reshape", "unflatten"))
 MOVES = words(
     "permute transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint getitem select narrow chunk"
-    " split split_with_sizes tensor_split unbind iter expand flip fliplr flipud roll tile repeat diagonal"
+    " split split_with_sizes tensor_split unbind iter expand flip fliplr flipud tile repeat diagonal"
     " index_select"
 )
 POOLING = words(
@@ -67,7 +67,7 @@ def elementwise(trace: Trace, call: Call) -> None:
 def _dims(call: Call, position: int, dims: int) -> list[int]:
     """The dimensions that a function works along; all where none is named."""
     given = call.get(position, "dim", call.kwargs.get("axis"))
-    if given is None or isinstance(given, torch.dtype):
+    if given is None or isinstance(given, torch.dtype | bool):
         return list(range(dims))
     return [each % dims for each in ([given] if isinstance(given, int) else given)] or list(range(dims))
 
@@ -129,6 +129,10 @@ def move(trace: Trace, call: Call) -> None:
     if any(trace.layers(other) or other.dim() for other in list(tensors_in(call.args[1:]))):
         trace.pin_all([x], "its entries are picked by numbers in a tensor")
         return
+    if call.name == "getitem":
+        layers = trace.labels.collapsed(
+            layers, _stepped(call.args[1], x.dim()), "every so many entries of it are picked"
+        )
     outputs = list(tensors_in(call.output))
     function = _FUNCTIONS[call.name]
     made = moved(
@@ -147,6 +151,30 @@ def move(trace: Trace, call: Call) -> None:
             trace.literal(layer, changed, call.name)
     if call.name in ("chunk", "tensor_split") or (call.name == "split" and isinstance(call.get(1, "split_size"), int)):
         _alike(trace, made)
+
+
+def _stepped(index: Any, dims: int) -> list[int]:
+    """Dimensions along which an index takes entries at a distance, which a cut would shift."""
+    parts = [part for part in (index if isinstance(index, tuple) else (index,)) if part is not None]
+    if Ellipsis in (part for part in parts if not isinstance(part, Tensor)):
+        place = next(i for i, part in enumerate(parts) if part is Ellipsis)
+        parts[place : place + 1] = [slice(None)] * (dims - len(parts) + 1)
+    return [dim for dim, part in enumerate(parts) if isinstance(part, slice) and part.step not in (None, 1)]
+
+
+def roll(trace: Trace, call: Call) -> None:
+    """Entries that leave at one end come back at the other: an axis that is rolled must not be cut."""
+    x, given = call.args[0], call.get(2, "dims", ())
+    dims = [each % x.dim() for each in ([given] if isinstance(given, int) else given)] or range(x.dim())
+    trace.set(call.output, trace.labels.collapsed(trace.layers(x), dims, "it is rolled"), static=trace.is_static(x))
+
+
+def triangle(trace: Trace, call: Call) -> None:
+    """tril and triu: which entries are zero depends on their places in the last two dimensions."""
+    x = call.args[0]
+    dims = (x.dim() - 2, x.dim() - 1)
+    layers = trace.labels.collapsed(trace.layers(x), dims, "a triangle of it is set to zero")
+    trace.set(call.output, layers, static=trace.is_static(x))
 
 
 def _alike(trace: Trace, parts: Sequence[Layers]) -> None:
@@ -243,6 +271,9 @@ RULES: dict[str, Callable[[Trace, Call], None]] = {
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), rules_products.addmm),
     **{f"conv{turned}{n}d": rules_channels.convolution for turned in ("", "_transpose") for n in (1, 2, 3)},
     "linear": rules_products.linear,
+    "roll": roll,
+    "tril": triangle,
+    "triu": triangle,
     "einsum": rules_products.einsum,
     "scaled_dot_product_attention": rules_products.attention,
     "embedding": rules_products.embedding,

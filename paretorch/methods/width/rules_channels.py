@@ -9,6 +9,7 @@ import re
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from paretorch.methods.width.labels import Layers, Operand
 from paretorch.methods.width.trace import Call, Role, Trace
@@ -131,7 +132,12 @@ def batch_norm(trace: Trace, call: Call) -> None:
     """Batch and instance norm: one mean, variance, scale and shift for every channel."""
     x = call.args[0]
     parameters = [call.get(1 + i, key) for i, key in enumerate(("running_mean", "running_var", "weight", "bias"))]
-    trace.set(call.output, _with_parameters(trace, trace.layers(x), x, 1, parameters))
+    layers = _with_parameters(trace, trace.layers(x), x, 1, parameters)
+    if trace.stack and isinstance(trace.stack[-1][1], _NormBase):
+        for layer in layers:
+            if layer.numel() == layer.shape[1] == getattr(trace.stack[-1][1], "num_features", None):
+                trace.record.attributes.append((trace.module, "num_features", layer.reshape(-1)))
+    trace.set(call.output, layers)
 
 
 def group_norm(trace: Trace, call: Call) -> None:
@@ -231,7 +237,8 @@ def pad(trace: Trace, call: Call) -> None:
 
 def pixel_shuffle(trace: Trace, call: Call) -> None:
     """Blocks of r * r neighbouring channels become one channel, or come from one."""
-    x, factor = call.args[0], call.args[1]
+    x = call.args[0]
+    factor: int = call.get(1, "upscale_factor", call.kwargs.get("downscale_factor"))
     dim = x.dim() - 3
     source = channels(trace, x, dim)
     if source is not None:
@@ -246,7 +253,7 @@ def pixel_shuffle(trace: Trace, call: Call) -> None:
 
 def channel_shuffle(trace: Trace, call: Call) -> None:
     """Groups are kept: entry j of every group is one unit."""
-    x, groups = call.args[0], call.args[1]
+    x, groups = call.args[0], call.get(1, "groups")
     source = channels(trace, x, 1)
     if source is not None:
         rows = source.view(groups, -1)

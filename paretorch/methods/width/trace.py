@@ -7,16 +7,29 @@ what it reads. Arithmetic and written elements are recorded with the layers that
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
+from paretorch.measurement.operators import FORMULAS, OperatorMode
+from paretorch.measurement.operators import name_of as name_of_operator
+from paretorch.methods.width.factors import Numbers, numbers_in
 from paretorch.methods.width.labels import Labels, Layers, Operand
-from paretorch.methods.width.without_data import HIDING, PLACES, QUESTIONS, MetaMode, name_of, tensors_in
+from paretorch.methods.width.without_data import (
+    HIDING,
+    PLACES,
+    QUESTIONS,
+    MetaMode,
+    name_of,
+    tensors_in,
+)
 
 Made = list[tuple[tuple[int, ...], Layers]]
+WHOLE = frozenset(("multi_head_attention_forward",))  # has a rule, which pins all that it reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class Record:
     norms: list[tuple[str, Tensor]] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
     splits: list[Tensor] = field(default_factory=list)
-    calls: list[tuple[str, Made]] = field(default_factory=list)
+    calls: list[tuple[str, Made, Numbers]] = field(default_factory=list)
 
 
 class Trace(MetaMode):
@@ -133,21 +146,23 @@ class Trace(MetaMode):
         if name in QUESTIONS:
             return func(*args, **kwargs)
         inputs = list(tensors_in(args)) + list(tensors_in(kwargs))
-        if name in HIDING and any(self.layers(tensor) for tensor in inputs):
-            raise InputError(
-                f"{self.place()} calls {name!r}, which hides the axes of a tensor that could be cut; use view, reshape,"
-                " transpose or indexing, which return a new tensor, or pin the layers that make it"
-            )
+        if name in HIDING:
+            self._hide(name, [tensor for tensor in inputs if self.layers(tensor)])
+        plain = ("to" if name in PLACES else name).strip("_")
+        rule = self.rules.get(plain)
         storages = {tensor.untyped_storage()._cdata for tensor in inputs}
-        output = self.run(func, name, args, kwargs)
-        if name in PLACES:
-            name = "to"
-        plain = name.strip("_")
+        with nullcontext() if rule and plain not in WHOLE else _Arithmetic() as counted:
+            output = self.run(func, name, args, kwargs)
+        if counted and counted.macs:
+            self.record.products.append((counted.macs, ()))
         self.labels.where = f"{plain} in {self.place()}"
         outputs = list(tensors_in(output))
-        rule = self.rules.get(plain)
         if rule is not None:
-            rule(self, Call(plain, args, kwargs, output))
+            if not args and "input" in kwargs:
+                rest = {key: value for key, value in kwargs.items() if key != "input"}
+                rule(self, Call(plain, (kwargs["input"],), rest, output))
+            else:
+                rule(self, Call(plain, args, kwargs, output))
         elif outputs:
             self.pin_all(inputs, f"what {plain!r} does to it is not known")
         static = all(map(self.is_static, inputs))
@@ -158,8 +173,37 @@ class Trace(MetaMode):
             if tensor.untyped_storage()._cdata not in storages:
                 self.record.writes.append((coefficient(tensor.shape, layers), layers))
         if outputs:
-            self.record.calls.append((name, [(tuple(each.shape), self.layers(each)) for each in outputs]))
+            made = [(tuple(each.shape), self.layers(each)) for each in outputs]
+            self.record.calls.append((name, made, numbers_in(name, args, kwargs)))
         return output
+
+    def _hide(self, name: str, tensors: Sequence[Tensor]) -> None:
+        """Let go of the axes of tensors, if they are pinned.
+
+        Raises:
+            InputError: they could be cut.
+        """
+        pinned = torch.cat([layer.reshape(-1) for layer, _ in self.labels.pins]) if self.labels.pins else torch.empty(0)
+        for tensor in tensors:
+            if not all(bool(torch.isin(layer, pinned).all()) for layer in self.layers(tensor)):
+                raise InputError(
+                    f"{self.place()} calls {name!r}, which hides the axes of a tensor that could be cut; use view, "
+                    "reshape, transpose or indexing, which return a new tensor, or pin the modules that make it"
+                )
+            self.set(tensor, (), static=False)
+
+
+class _Arithmetic(OperatorMode):
+    """Adds up the MACs of a function of which nothing is cut."""
+
+    macs = 0
+
+    def knows(self, namespace: str, name: str) -> bool:
+        return namespace == "aten" and name in FORMULAS
+
+    def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if formula := FORMULAS.get(name_of_operator(func)[1]):
+            self.macs += formula(output, args)[0]
 
 
 def coefficient(sizes: Sequence[int], layers: Layers) -> int:

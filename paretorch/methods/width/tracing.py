@@ -9,7 +9,8 @@ Source: coupled axes as in Fang et al., "DepGraph", CVPR 2023 (section 3), with 
 of a graph of modules; torch's own functions are followed, so user modules need no rule.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import is_dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from paretorch.errors import InputError
 from paretorch.measurement.inputs import ExampleInputs, Inputs, as_inputs, check_model
 from paretorch.measurement.operators import followed
+from paretorch.methods.sparsity.binding import unwrapped
 from paretorch.methods.width.checking import settled
 from paretorch.methods.width.groups import WidthGroups
 from paretorch.methods.width.labels import Labels, span
@@ -34,7 +36,8 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
     """The width groups of a model.
 
     Args:
-        model: left as found; nothing of it is computed. Evaluation mode is assumed.
+        model: left as found; nothing of it is computed, and its hooks run on a copy. Evaluation mode is assumed. DDP
+            and compiled wrappers are seen through.
         inputs: tensor, tuple of tensors or mapping of keyword tensors, `(batch, ...)` each; only shapes and dtypes of
             the first example matter, and costs are those of one example.
         pins: names of modules or parameters, with * and ? as in a shell, whose output axis is never cut.
@@ -49,6 +52,7 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
     """
     patterns = (pins,) if isinstance(pins, str) else tuple(pins)
     _check(model)
+    model = unwrapped(model)
     example = _example(inputs)
     twin = Twin(twin_of(model), example, [])
     trace = Trace(Labels(), RULES)
@@ -63,11 +67,11 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
     with followed(twin.model, twin.stack):
         output = twin.run(trace)
         trace.labels.where = ""
-        outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        outputs = list(_outputs(output))
         if not outputs:
             raise InputError(
                 f"the forward pass of {type(model).__name__} returns {type(output).__name__} without a tensor in it; "
-                "return tensors, or tuples, lists or mappings of them"
+                "return tensors, or tuples, lists, mappings or dataclasses of them"
             )
         trace.pin_all(outputs, "it is an output of the model")
         for tensor, reason in matched:
@@ -93,6 +97,15 @@ def _check(model: nn.Module) -> None:
                 f"parameter {name!r} is a {type(parameter).__name__}, sharded or packed; groups are found in the plain "
                 "model, before it is wrapped"
             )
+
+
+def _outputs(value: Any) -> Iterator[Tensor]:
+    """Tensors in what a model returns, in the fields of dataclasses too."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf):
+            yield from _outputs(list(vars(leaf).values()))
 
 
 def _pin(model: nn.Module, trace: Trace, patterns: tuple[str, ...]) -> list[tuple[Tensor, str]]:

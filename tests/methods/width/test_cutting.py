@@ -334,3 +334,15 @@ def test_a_shared_buffer_is_cut_under_all_its_names() -> None:
     plan_cut(groups, (torch.tensor([1, 3]),)).apply_(model)
     assert model[0].scale.tolist() == [1.0, 3.0]
     assert model[1].scale is model[0].scale
+
+
+def test_a_parameter_may_stand_beside_another_whose_name_it_begins() -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.w_bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
+
+    groups = WidthGroups((WidthGroup("", 4),), (along("w", 0, each(4)), along("w_bias", 0, each(4))))
+    layer = Layer()
+    plan_cut(groups, groups.prefix((3,))).apply_(layer)
+    assert (layer.w.shape, layer.w_bias.shape) == ((3, 3), (3,))

@@ -337,3 +337,13 @@ def test_every_reachable_width_is_within_its_caps_by_recount() -> None:
         widths = widths_of(keep_within(GROUPS, importance, params=params, spread=spread))
         model = perceptron(4, *widths, 3)
         assert sum(parameter.numel() for parameter in model.parameters()) <= params
+
+
+def test_another_model_is_not_put_in_order_by_half() -> None:
+    groups, other = perceptron_groups(4, 6, 2), perceptron(4, 6, 2)
+    last = list(other)[-1]
+    last.weight = nn.Parameter(torch.randn(2, 7))
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(InputError, match=r"has shape \(2, 7\), and its groups have 6 entries along dimension 1"):
+        reorder_(other, groups, (torch.arange(6.0),))
+    assert all(value.equal(before[name]) for name, value in other.state_dict().items())

@@ -1,6 +1,8 @@
 """Groups of small models, each with one trait, written down by hand; every cut model equals the masked one."""
 
 import random
+from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretorch.measurement.macs import count_macs
+from paretorch.methods.width.checking import profiles_to_try
 from paretorch.methods.width.extract import extract, masked
 from paretorch.methods.width.groups import WidthGroups
 from paretorch.methods.width.tracing import find_groups
@@ -25,6 +28,11 @@ class Model(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.function(self, *inputs)
+
+
+@dataclass
+class Features:
+    found: Tensor
 
 
 def sizes(groups: WidthGroups) -> dict[str, int]:
@@ -323,3 +331,58 @@ def test_torchs_own_encoder_layer_has_cuttable_perceptrons_and_says_why_heads_ar
     model = nn.TransformerEncoderLayer(8, 2, dim_feedforward=6, batch_first=True)
     groups = find_groups(model, torch.randn(2, 3, 8))
     assert sizes(groups) == {"linear1": 6}
+
+
+def test_arithmetic_of_functions_that_are_never_cut_counts_as_it_is_measured() -> None:
+    groups = checked(
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), 1), torch.randn(2, 3, 8)
+    )
+    attention = 3 * 4 * 8 * 8 + 2 * 3 * 3 * 8
+    assert groups.num_macs((5,)) == attention + 2 * 3 * 8 * 5
+    checked(
+        Model(lambda m, x: m.b(m.a(m.r(x)[0])), r=nn.GRU(4, 5), a=nn.Linear(5, 6), b=nn.Linear(6, 2)), torch.randn(2, 4)
+    )
+
+
+def test_arguments_by_name_are_followed_like_those_by_position() -> None:
+    def named(m: Model, x: Tensor) -> Tensor:
+        x = F.pixel_shuffle(input=m.a(x), upscale_factor=2)
+        return m.b(torch.flatten(input=torch.transpose(input=x, dim0=2, dim1=3), start_dim=2).mean(-1))
+
+    assert checked(Model(named, a=nn.Conv2d(3, 16, 1), b=nn.Linear(4, 2)), torch.randn(2, 3, 3, 3)).full == (4,)
+
+
+def test_norms_without_parameters_follow_the_channels_and_an_empty_parameter_costs_nothing() -> None:
+    norms = (nn.InstanceNorm2d(6), nn.BatchNorm2d(6, affine=False, track_running_stats=False))
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), *norms, nn.Conv2d(6, 2, 1))
+    model.register_parameter("empty", nn.Parameter(torch.zeros(0)))
+    groups = checked(model, torch.randn(2, 3, 4, 4))
+    cut = extract(model, groups, (4,))
+    assert [cut[1].num_features, cut[2].num_features] == [4, 4]
+
+
+def test_tensors_in_a_dataclass_that_is_returned_are_outputs() -> None:
+    model = Model(
+        lambda m, x: (m.b(F.relu(m.c(m.a(x)))), Features(m.a(x))),
+        a=nn.Linear(3, 4),
+        c=nn.Linear(4, 6),
+        b=nn.Linear(6, 2),
+    )
+    groups = find_groups(model, torch.zeros(1, 3))
+    assert (sizes(groups), reasons(groups)["a"]) == ({"c": 6}, "it is an output of the model")
+
+
+def test_wrappers_are_seen_through() -> None:
+    plain = perceptron(5, 4, 2)
+    for wrapper in (torch.compile(plain, backend="eager"), nn.DataParallel(plain)):
+        groups = find_groups(wrapper, torch.zeros(1, 5))
+        assert groups.groups == find_groups(plain, torch.zeros(1, 5)).groups
+        assert extract(wrapper, groups, (3,))[0].out_features == 3
+
+
+@pytest.mark.parametrize("full", [(7, 7, 7), (8, 8), (4, 4, 4, 4), (14, 7, 21)])
+def test_groups_of_like_sizes_are_tried_at_unlike_widths(full: tuple[int, ...]) -> None:
+    _, unlike, _ = profiles_to_try(full)
+    shares = [width / size for width, size in zip(unlike, full, strict=True)]
+    assert all(1 <= width <= size for width, size in zip(unlike, full, strict=True))
+    assert all(abs(a - b) > 0.2 for a, b in pairwise(shares))

@@ -77,7 +77,7 @@ def attention(heads: object) -> nn.Module:
 def test_a_size_in_no_attribute_pins_the_heads_and_says_what_to_change() -> None:
     groups = find_groups(attention(lambda m: 4), torch.zeros(2, 3, 3))
     assert sizes(groups) == {"wide": 5}
-    assert "use -1 or flatten in the reshape, or keep that size in an int attribute" in reasons(groups)["qkv"]
+    assert "or keep that size in an int attribute of its own in that module" in reasons(groups)["qkv"]
 
 
 def test_a_size_in_an_attribute_follows_and_two_equal_ones_are_told_apart_by_trying() -> None:
@@ -113,3 +113,35 @@ def test_multihead_attention_says_how_to_write_it() -> None:
     groups = find_groups(Block(), torch.zeros(2, 4, 3))
     assert sizes(groups) == {"wide": 5}
     assert "nn.MultiheadAttention fixes its heads" in reasons(groups)["read"]
+
+
+@pytest.mark.parametrize(
+    ("forward", "match"),
+    [
+        (lambda m, x: m.b(m.a(x) / m.a(x).shape[-1] ** 0.5), r"'div' .* computes with 1\.41\d+ in place of 2\.0"),
+        (lambda m, x: m.b(m.a(x) * torch.tensor(m.a(x).size(1))), "'tensor' .* computes with 2 in place of 4"),
+        (lambda m, x: m.b(m.a(x).roll(1, 1)), "it is rolled"),
+        (lambda m, x: m.b(torch.cat((m.a(x)[:, ::2], m.a(x)[..., 1::2]), 1)), "every so many entries of it are picked"),
+        (lambda m, x: m.b(nn.functional.linear(x, m.a.weight.tril())), "no width that can be cut"),
+    ],
+)
+def test_functions_of_places_and_factors_made_from_widths_pin_what_they_read(forward, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        find_groups(model(forward), torch.zeros(2, 3))
+
+
+def test_rolled_pixels_leave_channels_free() -> None:
+    shifted = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+    made = Model(lambda m, x: m.layers[1](m.layers[0](x).roll((1, 1), (2, 3))), layers=shifted)
+    assert sizes(find_groups(made, torch.zeros(1, 3, 5, 5))) == {"layers.0": 4}
+
+
+def test_a_function_that_hides_axes_is_followed_when_the_layer_in_front_of_it_is_pinned() -> None:
+    def rotated(m: Model, x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(m.a(x).reshape(len(x), -1, 2))
+        return m.c(m.b(torch.view_as_real(pairs).flatten(1)))
+
+    layers = {"a": nn.Linear(3, 4), "b": nn.Linear(4, 5), "c": nn.Linear(5, 2)}
+    with pytest.raises(InputError, match=r"calls 'view_as_complex'.* or pin the modules that make it"):
+        find_groups(Model(rotated, **layers), torch.zeros(2, 3))
+    assert sizes(find_groups(Model(rotated, **layers), torch.zeros(2, 3), pins="a")) == {"b": 5}
