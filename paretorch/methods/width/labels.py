@@ -148,4 +148,9 @@ class Labels:
             for other, operand in enumerate(operands)
             if other != mine and operand.shape[dim] > 1 and all(each.shape[dim] == 1 for each in work[other])
         ]
+        # Entries of a head that meet a tensor shared by all heads are one unit: heads are told apart, entries are not.
+        for other, layers in enumerate(work):
+            for shared in map(span, layers if other != mine else ()):
+                if set(shared) < set(dims) and dims[0] not in shared:
+                    loose += shared
         return loose, "it meets a tensor of fixed size"

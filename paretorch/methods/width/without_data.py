@@ -1,7 +1,8 @@
 """Run a model on tensors without data: a copy on the meta device, and a mode that keeps everything there.
 
-Nothing large is stored or computed, and the user's model is not touched. What needs data (a branch on a value, a shape
-that depends on one) is refused by name.
+Nothing large is stored or computed, and the user's model is not touched. Only constants that the forward pass makes by
+itself (positions, masks) have values, until they meet a tensor without data. What needs data (a branch on a value, a
+shape that depends on one) is refused by name.
 """
 
 import copy
@@ -101,17 +102,21 @@ class MetaMode(TorchFunctionMode):
         Raises:
             InputError: it needs the data.
         """
-        if name in DATA_DEPENDENT:
+        empty = any(tensor.is_meta for tensor in tensors_in((args, kwargs)))
+        if empty and name in DATA_DEPENDENT:
             raise InputError(
                 f"{self.place()} calls {name.strip('_')!r} on a tensor, so that its control flow or its shapes depend "
                 "on data, and groups are found without data; decide by shapes or by attributes of the module"
             )
-        if name in FACTORIES or "device" in kwargs:
-            kwargs = {**kwargs, "device": "meta"}
+        device = "meta" if empty else "cpu"
+        if "device" in kwargs or name in FACTORIES:
+            kwargs = {**kwargs, "device": device}
         if name in PLACES:
-            args = tuple("meta" if isinstance(arg, str | torch.device) else arg for arg in args)
-            name, func = ("to", torch.Tensor.to) if name != "to" else (name, func)
+            args = tuple(device if isinstance(arg, str | torch.device) else arg for arg in args)
+            name, func = "to", torch.Tensor.to
         try:
+            if not empty:
+                return func(*args, **kwargs)
             args, kwargs = on_meta(args), on_meta(kwargs)
             known = KNOWN.get(name)
             output = known(args, kwargs) if known else None
@@ -139,7 +144,7 @@ class Twin:
             InputError: it failed; naming the module.
         """
         mode.stack = self.stack
-        with torch.no_grad(), plain_kernels(), mode:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), plain_kernels(), mode:
             try:
                 return self.model(*self.example.positional, **self.example.keywords)
             except ParetorchError:
