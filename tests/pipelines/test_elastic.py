@@ -2,35 +2,25 @@
 
 import copy
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
-from paretorch.artefacts.latency_file import save_latency_table
 from paretorch.errors import InputError, RunError
-from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.schedules import DenseSchedule, Linear
-from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.dpod import DPOD
 from paretorch.methods.width.dpod_events import ShrinkPlan
-from paretorch.methods.width.extract import extract
 from paretorch.methods.width.importance import unit_importance
-from paretorch.methods.width.latency import latency_cost
-from paretorch.methods.width.layer_timing import measure_latency_table
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.tables import moved, sensitivity
 from paretorch.methods.width.tracing import find_groups
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.elastic import Budgets, Elastic, ElasticRun, Widths
 from paretorch.pipelines.elastic.calibration import calibration_of
-from paretorch.pipelines.elastic.search import equal_ratios, search
-from paretorch.pipelines.elastic.training import ElasticResult, ElasticWeights
+from paretorch.pipelines.elastic.training import ElasticResult
 from paretorch.pipelines.retraining import Retraining
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
@@ -54,7 +44,6 @@ def task() -> SupervisedTask:
 
 SETTINGS = TrainSettings(batch_size=16, optimizer=OptimizerSpec(lr=0.1, momentum=0.9), device="cpu")
 WIDTHS = Widths(quantum=4, min_ratio=0.25)
-FINE = Widths(quantum=1, min_ratio=0.1)
 CALIBRATED = 64
 
 
@@ -168,70 +157,6 @@ def replace_found(member: Elastic, result: ElasticResult) -> Any:
     return Start(model=result.final.model, schedule=dense().schedule, entries=result.entries, found={"elastic": result})
 
 
-@pytest.fixture(scope="module")
-def trained() -> ElasticWeights:
-    """Full widths, trained elastically with independent widths."""
-    run = ElasticRun(epochs=4, widths=FINE, calibration_examples=CALIBRATED, sampler="independent")
-    return run.train(trainer_in(), dense()).final
-
-
-@pytest.mark.parametrize("budgets", [Budgets(params=0.5), Budgets(macs=0.3), Budgets(params=0.6, macs=0.5)])
-def test_the_lowest_measured_loss_within_the_budgets_is_chosen(trained: ElasticWeights, budgets: Budgets) -> None:
-    calibration = calibration_of(trainer_in(), examples=CALIBRATED, batches=4)
-    grids = FINE.grids(GROUPS)
-    best, archive, entries = search(trained, budgets, uncut=GROUPS, grids=grids, calibration=calibration, seed=0)
-    equal = [profile for profile in equal_ratios(GROUPS.full, grids) if fits(profile, budgets)][-1]
-    assert equal in [entry.profile for entry in entries]
-    assert len(entries) >= 2
-    assert best.loss == min(entry.loss for entry in entries)
-    assert best in list(archive)
-    for entry in entries:
-        assert GROUPS.num_params(entry.profile) == entry.footprint["params"]
-        assert GROUPS.num_macs(entry.profile) == entry.footprint["macs"]
-        assert fits(entry.profile, budgets)
-        assert entry.loss == pytest.approx(loss_of(trained, entry.profile, calibration), rel=1e-5)
-        assert entry.reestimated
-        if entry.predicted is not None:
-            rise = sum(table.error(width) for table, width in zip(trained.tables, entry.profile, strict=True))
-            base = loss_of(trained, trained.groups.full, calibration)
-            assert entry.predicted == pytest.approx(base + rise, rel=1e-5)
-
-
-def fits(profile: tuple[int, ...], budgets: Budgets) -> bool:
-    costs = {"params": GROUPS.num_params, "macs": GROUPS.num_macs}
-    return all(costs[name](profile) <= part * costs[name](GROUPS.full) for name, part in budgets.given().items())
-
-
-def loss_of(weights: ElasticWeights, profile: tuple[int, ...], calibration: Calibration) -> float:
-    """By a cut copy, which shares nothing with running slices."""
-    small = extract(weights.model, weights.groups, profile).eval()
-    reestimate_batchnorm(small, calibration.statistics, forward=calibration.losses)
-    with torch.no_grad():
-        found = [calibration.losses(small, batch) for part in calibration.splits for batch in part]
-    return float(torch.cat(found).double().mean())
-
-
-def test_a_budget_of_latency_is_a_fraction_of_what_the_table_predicts(trained: ElasticWeights, tmp_path: Path) -> None:
-    grids = FINE.grids(GROUPS)
-    coarse = dict(zip(GROUPS.names, WIDTHS.grids(GROUPS), strict=True))
-    table = measure_latency_table(normed().eval(), GROUPS, torch.randn(1, 5), grids=coarse)
-    save_latency_table(tmp_path / "table.json", table)
-    predicted = latency_cost(table, GROUPS)
-    least = predicted(tuple(widths[0] for widths in grids)) / predicted(GROUPS.full)
-    budgets = Budgets(latency=(1 + least) / 2, latency_table=tmp_path / "table.json", params=0.8)
-    calibration = calibration_of(trainer_in(), examples=CALIBRATED, batches=4)
-    best, _, entries = search(trained, budgets, uncut=GROUPS, grids=grids, calibration=calibration, seed=0)
-    for entry in entries:
-        assert entry.footprint["predicted_latency_s"] == predicted(entry.profile)
-        assert predicted(entry.profile) <= (1 + least) / 2 * predicted(GROUPS.full)
-        assert GROUPS.num_params(entry.profile) <= 0.8 * FULL
-    assert best.loss == min(entry.loss for entry in entries)
-    with pytest.raises(InputError, match=r"allows .* predicted_latency_s of"):
-        Budgets(latency=1e-6, latency_table=tmp_path / "table.json").check(GROUPS, grids)
-    with pytest.raises(InputError, match="needs a latency_table"):
-        Budgets(latency=0.5)
-
-
 def test_tables_of_the_ledger_are_those_of_the_weights(shrunk: tuple[list[Elastic], ElasticResult]) -> None:
     _, result = shrunk
     for weights in (result.final, *result.kept.values()):
@@ -247,18 +172,6 @@ def test_tables_of_the_ledger_are_those_of_the_weights(shrunk: tuple[list[Elasti
     assert [event["footprint"] for event in entry["events"]] == [
         GROUPS.num_params(tuple(e["profile"])) for e in entry["trace"][1:]
     ]
-
-
-@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.integers(1, 9))
-def test_equal_ratios_are_a_nested_chain_up_to_the_centre(centre: tuple[int, int], quantum: int) -> None:
-    grids = tuple((*range(quantum, size, quantum), size) for size in (40, 40))
-    profiles = equal_ratios(centre, grids)
-    assert profiles[-1] == centre
-    for small, large in pairwise(profiles):
-        assert small != large
-        assert all(a <= b for a, b in zip(small, large, strict=True))
-    for profile in profiles:
-        assert all(width in grid or width == top for width, grid, top in zip(profile, grids, centre, strict=True))
 
 
 def test_starting_from_the_dense_model_orders_its_units_and_keeps_its_function() -> None:
@@ -369,6 +282,10 @@ def test_what_cannot_be_reached_is_refused_before_training() -> None:
     refused(
         elastic(Budgets(params=0.9, macs=0.01)), "budget of 90 % params 1 % macs allows 3 macs of 308, and the smallest"
     )
+    nothing = replace(elastic(Budgets(params=0.5)).run, epochs=0.01)
+    refused(
+        replace(elastic(Budgets(params=0.5)), run=nothing), "0.01 epochs is less than one optimizer step; .* has 10"
+    )
     refused(shrinking(0.05), r"shrinking to 0.05 of params .* cannot be reached")
     short = replace(shrinking(0.5).run, epochs=0.3)
     refused(replace(shrinking(0.5), run=short), "shrinking may need 5 events")
@@ -376,6 +293,22 @@ def test_what_cannot_be_reached_is_refused_before_training() -> None:
     refused(apart, "keeps no weights for 70 % params: it shrinks to 0.5")
     pinned = replace(elastic(Budgets(params=0.5)).run, widths=Widths(pins=("*",)))
     refused(replace(elastic(Budgets(params=0.5)), run=pinned), "has no width that can be cut")
+
+
+def test_a_teacher_without_class_scores_is_refused_before_training() -> None:
+    taught = elastic(Budgets(params=0.5), full_pass=True)
+    trainer = trainer_in()
+    model = trainer.model()
+    before = copy.deepcopy(model.state_dict())
+    taught.check(trainer, model, dense=dense().schedule)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    inputs = torch.randn(20, 5)
+    parts = (inputs, inputs[:, :3])
+    numbers = SupervisedTask(normed, train=parts, evaluation=parts, test=parts, loss="mse")
+    with pytest.raises(
+        InputError, match="distillation needs class scores, and the `logits` of SupervisedTask are None"
+    ):
+        taught.check(Trainer(numbers, SETTINGS), model, dense=dense().schedule)
 
 
 def test_settings_out_of_range_are_refused() -> None:
