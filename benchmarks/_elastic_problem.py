@@ -128,7 +128,7 @@ FASHION = Problem(
     quantum=2,
     build=convolutional,
     task=partial(fashion_mnist, widths=(16, 32, 32, 32)),
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4),
     steps=1000,
     batch_size=64,
     lr=0.1,

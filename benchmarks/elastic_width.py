@@ -1,7 +1,7 @@
 """DPOD as reconstructed from its abstract, against other elastic trainings, plain cuts, and separate trainings.
 
-Digits (a perceptron, five seeds) and Fashion-MNIST (a convolutional network, three seeds), budgets of 50, 25 and 12 %
-of the parameters. Arms, all of as many steps, nothing tuned per arm:
+Digits (a perceptron) and Fashion-MNIST (a convolutional network), five seeds, budgets of 50, 25 and 12 % of the
+parameters. Arms, all of as many steps, nothing tuned per arm:
 
     DPOD, one run        one layer per step, centre shrinking to 12 %; larger members from weights kept on the way
     DPOD, a run each     the same, run to each budget anew
@@ -16,7 +16,7 @@ All cut models get batch-norm statistics of their own and are fine-tuned for 15 
 scratch get these steps as well. Profiles are chosen on training examples, accuracies are of the test set, costs hold
 every pass that trains or chooses. The notes of the results page are computed from the figures (`_elastic_words`).
 
-    python benchmarks/elastic_width.py --data DATA [--seed 0]
+    python benchmarks/elastic_width.py --data DATA [--minutes 9]
 
 Resumable: run it again with the same --work; processes may share it (one cell per task and seed).
 """
@@ -39,7 +39,7 @@ from paretorch.measurement.interleaved import interleaved, ratio
 from paretorch.measurement.paths import dense_fp32_paths
 from paretorch.methods.width.extract import extract
 
-BENCHMARK = {"tier": "minutes", "minutes": 30, "data": ["fashion_mnist"], "arguments": ["--data", "{data}"]}
+BENCHMARK = {"tier": "minutes", "minutes": 45, "data": ["fashion_mnist"], "arguments": ["--data", "{data}"]}
 VERSION = 1
 BATCH = 64  # of latencies
 QUICK = {"seeds": (0, 1), "steps": 260}
