@@ -34,7 +34,8 @@ def like(x: Tensor) -> Tensor:
     """An empty tensor of the same shape, dense and with its dimensions laid out in the same order."""
     if x.is_contiguous():
         return new(x, tuple(x.shape))
-    order = sorted(range(x.dim()), key=lambda dim: (-x.stride(dim), dim))
+    strides = x.stride()
+    order = sorted(range(x.dim()), key=lambda dim: (-strides[dim], dim))
     back = [order.index(dim) for dim in range(x.dim())]
     return new(x, tuple(x.shape[dim] for dim in order)).permute(back)
 
