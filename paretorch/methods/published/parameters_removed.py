@@ -127,12 +127,6 @@ CARDS = (
         relieves=_CUT, realised_by="cutting the zero groups out",
     ),
     published(
-        "depgraph", 2023, "DepGraph", "Finds which parameters must be cut together in any architecture, and prunes "
-        "such groups.", "Fang, Ma, Song, Mi and Wang, CVPR 2023, arXiv 2301.12900", cells="parameters:remove",
-        phase=("prune", "retrain"), relieves=_CUT, charges=_RETRAIN, realised_by="the cut itself",
-        reference_implementation="VainF/Torch-Pruning",
-    ),
-    published(
         "halp", 2022, "HALP", "Chooses channels by a knapsack over measured latencies.",
         "Shen, Yin, Molchanov, Mao, Liu and Alvarez, NeurIPS 2022", cells="parameters:remove",
         phase=("prune", "retrain"), relieves=_CUT, charges=("calibration passes", *_RETRAIN),
