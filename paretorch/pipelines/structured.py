@@ -102,6 +102,11 @@ class StructuredRun(Compression):
         return f"train with gates from {origin} to about {100 * self.gates.target:.4g} % of the {name}, {words}", steps
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
+        if self.epochs is not None and trainer.num_steps(self.epochs) == 0:
+            raise InputError(
+                f"gates are found by training, and {self.epochs:g} epochs are less than one optimizer step; an epoch "
+                f"has {trainer.steps_per_epoch}"
+            )
         self.training.check_schedules(dense, [0 if self.epochs is None else trainer.num_steps(self.epochs)])
         self.gates.method(None).check_model(model, self.gates.groups(trainer, model))
 

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from paretorch.errors import InputError, RunError
 from paretorch.methods.schedules import DenseSchedule, Linear
+from paretorch.methods.width.calibration import Calibration
 from paretorch.methods.width.dpod import DPOD
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.importance import unit_importance
@@ -149,6 +151,21 @@ def test_each_member_is_within_its_budget_and_is_cut_from_its_own_weights(
         fresh.load_state_dict(made.model.state_dict())
         inputs = torch.randn(7, 5)
         torch.testing.assert_close(fresh.eval()(inputs), made.model.eval()(inputs), rtol=1e-6, atol=1e-6)
+
+
+def test_the_time_of_the_search_is_charged(
+    shrunk: tuple[list[Elastic], ElasticResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, result = shrunk
+    measured = Calibration.measured
+
+    def slowly(*args: Any) -> tuple[float, ...]:
+        sleep(0.1)
+        return measured(*args)
+
+    monkeypatch.setattr(Calibration, "measured", slowly)
+    cut, _ = members[1].run_from(trainer_in(), replace_found(members[1], result)).entries
+    assert cut["seconds"] >= 0.1 * len(cut["candidates"])
 
 
 def replace_found(member: Elastic, result: ElasticResult) -> Any:
@@ -305,9 +322,7 @@ def test_a_teacher_without_class_scores_is_refused_before_training() -> None:
     inputs = torch.randn(20, 5)
     parts = (inputs, inputs[:, :3])
     numbers = SupervisedTask(normed, train=parts, evaluation=parts, test=parts, loss="mse")
-    with pytest.raises(
-        InputError, match="distillation needs class scores, and the `logits` of SupervisedTask are None"
-    ):
+    with pytest.raises(InputError, match="needs class scores, and the `logits` of SupervisedTask are None"):
         taught.check(Trainer(numbers, SETTINGS), model, dense=dense().schedule)
 
 

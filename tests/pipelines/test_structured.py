@@ -1,6 +1,7 @@
 """Training with gates as an arm: the ledger, the artefact, resuming, recipes and bad input."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,9 @@ def test_a_target_that_no_model_meets_is_refused_before_training(dense: DenseRes
     with pytest.raises(InputError, match=r"a target of 0\.01 of the params cannot be reached"):
         arm(target=0.01).check(trainer(), Small(), dense=dense.schedule)
     arm().check(trainer(), Small(), dense=dense.schedule)
+
+
+def test_a_training_of_less_than_a_step_is_refused_before_the_dense_one(dense: DenseResult) -> None:
+    short = replace(arm(), epochs=0.01)
+    with pytest.raises(InputError, match=r"0\.01 epochs are less than one optimizer step; an epoch has 12"):
+        short.check(trainer(), Small(), dense=dense.schedule)

@@ -56,7 +56,7 @@ def loss_and_logits(run: Run, batch: Any) -> tuple[Tensor, Tensor]:
             f"the loss of {type(run.task).__name__} calls the model {len(outputs)} times; distillation needs one "
             "call, whose output is the target of the others. Train with full_pass=False."
         )
-    return loss, _logits(run, _Given(outputs[0]), batch).detach()
+    return loss, logits_of(run.task, _Given(outputs[0]), batch).detach()
 
 
 def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:
@@ -67,16 +67,21 @@ def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:
         batch: of the step.
         teacher: logits, (n, classes) or (n, positions, classes), detached.
     """
-    logits = _logits(run, run.wrapped, batch)
+    logits = logits_of(run.task, run.wrapped, batch)
     labelled = run.task.labels(batch) != IGNORED
     return F.cross_entropy(logits[labelled].float(), teacher[labelled].float().softmax(-1))
 
 
-def _logits(run: Run, model: nn.Module, batch: Any) -> Tensor:
-    logits = run.task.logits(model, batch)
+def logits_of(task: Any, model: nn.Module, batch: Any) -> Tensor:
+    """The logits of one forward pass, with gradients.
+
+    Raises:
+        InputError: if the task has none for this batch.
+    """
+    logits = task.logits(model, batch)
     if logits is None:
         raise InputError(
-            f"distillation needs class scores, and the `logits` of {type(run.task).__name__} are None; train with "
+            f"distillation needs class scores, and the `logits` of {type(task).__name__} are None; train with "
             "full_pass=False"
         )
     found: Tensor = logits

@@ -6,6 +6,7 @@ validation before fine-tuning) and `retrain`. Fine-tuning takes a few epochs at 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, Self
 
 from torch import nn
@@ -144,6 +145,7 @@ class Elastic(Compression):
         directory = trainer.directory
         done = directory.finished("cut") if directory is not None else None
         uncut = elastic.groups
+        began = perf_counter()
         if done is None:
             best, _, entries = search(
                 weights,
@@ -158,8 +160,11 @@ class Elastic(Compression):
             profile = tuple(row["width"] for row in done["widths"])
         cut = plan_cut(uncut, uncut.prefix(profile))
         model = extract(weights.model, weights.groups, profile).to(trainer.device)
+        seconds = perf_counter() - began
         raw = self._validation(trainer, model) if done is None else None
+        began = perf_counter()
         layers = reestimate(trainer, model, name="cut", count=self.finetuning.reestimate_batches)
+        seconds += perf_counter() - began
         if done is not None:
             if done["cut_hash"] != hash_of(cut):
                 raise RunError(
@@ -184,6 +189,7 @@ class Elastic(Compression):
             "validation_raw": raw,
             "validation_reestimated": self._validation(trainer, model) if layers else None,
             "batchnorm_layers": layers,
+            "seconds": seconds,
             "cut_hash": hash_of(cut),
         }
         if directory is not None:

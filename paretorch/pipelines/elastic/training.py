@@ -15,6 +15,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import nn
 
 from paretorch.errors import InputError
@@ -22,6 +23,7 @@ from paretorch.methods.method import Method
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.calibration import Calibration
+from paretorch.methods.width.distillation import check_distillable, logits_of
 from paretorch.methods.width.dpod import DPOD, restored
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.elastic import ElasticTraining
@@ -31,6 +33,7 @@ from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.reorder import reorder_
 from paretorch.methods.width.samplers import Independent, Sampler, Sandwich, SingleLayer, Uniform
 from paretorch.methods.width.tables import Table, moved, sensitivity
+from paretorch.pipelines.batches import training_batches
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.elastic.calibration import calibration_of
 from paretorch.pipelines.elastic.store import WeightStore
@@ -135,7 +138,14 @@ class ElasticRun:
             InputError: saying what does not fit.
         """
         steps = trainer.num_steps(self.epochs)
+        if steps == 0:
+            raise InputError(
+                f"an elastic training of {self.epochs:g} epochs is less than one optimizer step; an epoch has "
+                f"{trainer.steps_per_epoch}"
+            )
         self.training.check_schedules(dense, [steps])
+        if self.full_pass:
+            _check_teacher(trainer, model)
         groups = self.widths.groups(trainer, model)
         allowed = self.widths.grids(groups)
         if self.shrink is not None:
@@ -241,6 +251,15 @@ class ElasticRun:
         if directory is not None:
             directory.append(entry)
         return tables, entry
+
+
+def _check_teacher(trainer: Trainer, model: nn.Module) -> None:
+    """Refuse a task without class scores, from which a full pass makes soft targets; the model is left as it is."""
+    check_distillable(trainer.task)
+    own = copy.deepcopy(model).to(trainer.device).eval()
+    for batch in training_batches(trainer, name="elastic-check", count=1, augmented=False):
+        with torch.no_grad():
+            logits_of(trainer.task, own, batch)
 
 
 def _after(method: ElasticTraining, step: int, groups: WidthGroups) -> Profile:
