@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretorch.measurement.macs import count_macs
-from paretorch.methods.width.checking import profiles_to_try
 from paretorch.methods.width.extract import extract, masked
 from paretorch.methods.width.groups import WidthGroups
 from paretorch.methods.width.tracing import find_groups
+from paretorch.methods.width.tracing.checking import profiles_to_try
 from tests.methods.width.handmade import perceptron, perceptron_groups
 
 

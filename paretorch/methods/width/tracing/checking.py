@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from paretorch.errors import InputError, ParetorchError
-from paretorch.methods.width.assembling import Assembled, Attributes, Pins, assembled, candidates
-from paretorch.methods.width.costs import Counts
-from paretorch.methods.width.factors import Numbers, numbers_in
 from paretorch.methods.width.groups import Profile, WidthGroups
-from paretorch.methods.width.trace import Made, Trace
-from paretorch.methods.width.units import TensorAxis
-from paretorch.methods.width.without_data import QUESTIONS, MetaMode, Twin, name_of, tensors_in
+from paretorch.methods.width.tracing.assembling import Assembled, Attributes, Pins, assembled, candidates
+from paretorch.methods.width.tracing.costs import Counts
+from paretorch.methods.width.tracing.factors import Numbers, numbers_in
+from paretorch.methods.width.tracing.trace import Made, Trace
+from paretorch.methods.width.tracing.units import TensorAxis
+from paretorch.methods.width.tracing.without_data import QUESTIONS, MetaMode, Twin, name_of, tensors_in
 
 MOST_CANDIDATES = 5
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it modulo 1 lie far apart, those of neighbours farthest

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretorch.methods.width.groups import FIXED, Count, Pinned, WidthGroup
-from paretorch.methods.width.labels import FIXED_LABEL, Labels
-from paretorch.methods.width.trace import Record, Role
+from paretorch.methods.width.tracing.labels import FIXED_LABEL, Labels
+from paretorch.methods.width.tracing.trace import Record, Role
 
 Integers = NDArray[np.int64]
 UNEXPLAINED = "it is concatenated or padded with entries of fixed size"

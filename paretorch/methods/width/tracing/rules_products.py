@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from paretorch.methods.width.labels import Layers, Operand, span
-from paretorch.methods.width.trace import Call, Role, Trace
+from paretorch.methods.width.tracing.labels import Layers, Operand, span
+from paretorch.methods.width.tracing.trace import Call, Role, Trace
 
 
 def contract(trace: Trace, operands: Sequence[Operand], contracted: int, sources: Sequence[Tensor | None]) -> Layers:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from paretorch.methods.width.labels import Layers, Operand
-from paretorch.methods.width.trace import Call, Role, Trace
+from paretorch.methods.width.tracing.labels import Layers, Operand
+from paretorch.methods.width.tracing.trace import Call, Role, Trace
 
 NORMALISED = "a norm averages over it, so that a narrower one would compute something else"
 LOCAL = "neighbouring entries of it are combined"

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from paretorch.methods.width.groups import Count, Term
-from paretorch.methods.width.labels import Layers
-from paretorch.methods.width.units import Units
+from paretorch.methods.width.tracing.labels import Layers
+from paretorch.methods.width.tracing.units import Units
 
 Key = tuple[int, tuple[tuple[int, int], ...]]
 

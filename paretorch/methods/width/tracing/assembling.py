@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from paretorch.methods.width.costs import Counts
 from paretorch.methods.width.groups import FIXED, Axis, Count, RmsScale, Size, WidthGroups
-from paretorch.methods.width.module_sizes import known_sizes
-from paretorch.methods.width.trace import Literal, Trace
-from paretorch.methods.width.units import TensorAxis, Units, pinned_axes, resolve
+from paretorch.methods.width.tracing.costs import Counts
+from paretorch.methods.width.tracing.module_sizes import known_sizes
+from paretorch.methods.width.tracing.trace import Literal, Trace
+from paretorch.methods.width.tracing.units import TensorAxis, Units, pinned_axes, resolve
 
 Pins = list[tuple[Tensor, str]]
 Attributes = frozenset[tuple[type, str]]  # of user modules: integers that follow the widths

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from paretorch.errors import InputError, ParetorchError
 from paretorch.measurement.inputs import Inputs
 from paretorch.measurement.operators import plain_kernels
-from paretorch.methods.width.shapes import KNOWN, words
+from paretorch.methods.width.tracing.shapes import KNOWN, words
 
 FACTORIES = frozenset(
     words(

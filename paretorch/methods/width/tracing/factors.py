@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils._pytree import tree_leaves
 
-from paretorch.methods.width.shapes import words
+from paretorch.methods.width.tracing.shapes import words
 
 ARITHMETIC = frozenset(
     words(

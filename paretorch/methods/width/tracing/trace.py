@@ -17,9 +17,9 @@ from torch import Tensor
 from paretorch.errors import InputError
 from paretorch.measurement.operators import FORMULAS, OperatorMode
 from paretorch.measurement.operators import name_of as name_of_operator
-from paretorch.methods.width.factors import Numbers, numbers_in
-from paretorch.methods.width.labels import Labels, Layers, Operand
-from paretorch.methods.width.without_data import (
+from paretorch.methods.width.tracing.factors import Numbers, numbers_in
+from paretorch.methods.width.tracing.labels import Labels, Layers, Operand
+from paretorch.methods.width.tracing.without_data import (
     HIDING,
     PLACES,
     QUESTIONS,

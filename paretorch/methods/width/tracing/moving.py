@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paretorch.methods.width.labels import Labels, Layers, compressed, span
+from paretorch.methods.width.tracing.labels import Labels, Layers, compressed, span
 
 
 def blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:

@@ -23,13 +23,13 @@ from paretorch.errors import InputError
 from paretorch.measurement.inputs import ExampleInputs, Inputs, as_inputs, check_model
 from paretorch.measurement.operators import followed
 from paretorch.methods.sparsity.binding import unwrapped
-from paretorch.methods.width.checking import settled
 from paretorch.methods.width.groups import WidthGroups
-from paretorch.methods.width.labels import Labels, span
-from paretorch.methods.width.rules import RULES
-from paretorch.methods.width.trace import Trace
-from paretorch.methods.width.units import TensorAxis
-from paretorch.methods.width.without_data import Twin, tensors_in, twin_of
+from paretorch.methods.width.tracing.checking import settled
+from paretorch.methods.width.tracing.labels import Labels, span
+from paretorch.methods.width.tracing.rules import RULES
+from paretorch.methods.width.tracing.trace import Trace
+from paretorch.methods.width.tracing.units import TensorAxis
+from paretorch.methods.width.tracing.without_data import Twin, tensors_in, twin_of
 
 
 def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] = ()) -> WidthGroups:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paretorch.methods.width import rules_channels, rules_products
-from paretorch.methods.width.labels import Layers
-from paretorch.methods.width.moving import concatenated, moved, reshaped
-from paretorch.methods.width.shapes import words
-from paretorch.methods.width.trace import Call, Trace
-from paretorch.methods.width.without_data import tensors_in
+from paretorch.methods.width.tracing import rules_channels, rules_products
+from paretorch.methods.width.tracing.labels import Layers
+from paretorch.methods.width.tracing.moving import concatenated, moved, reshaped
+from paretorch.methods.width.tracing.shapes import words
+from paretorch.methods.width.tracing.trace import Call, Trace
+from paretorch.methods.width.tracing.without_data import tensors_in
 
 ELEMENTWISE = words(
     "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid log_sigmoid hardsigmoid hardswish"
