@@ -224,6 +224,8 @@ def checked_units(groups: WidthGroups, keep: Sequence[Tensor]) -> tuple[Tensor, 
     Raises:
         InputError: as `plan_cut` does; naming the group.
     """
+    if not isinstance(keep, Sequence):
+        raise InputError(f"keep is a sequence of int64 tensors, one for each group; got {type(keep).__name__}")
     if len(keep) != len(groups.groups):
         raise InputError(f"keep has the units of {len(keep)} groups, and there are {len(groups.groups)}")
     for group, units in zip(groups.groups, keep, strict=True):

@@ -46,10 +46,11 @@ def masked(model: nn.Module, groups: WidthGroups, keep: Sequence[Tensor]) -> nn.
         keep: as in `plan_cut`.
 
     Raises:
-        InputError: `keep` does not fit the groups.
+        InputError: `keep` does not fit the groups, or the groups do not fit the model.
     """
     units = checked_units(groups, keep)
     twin = copy.deepcopy(unwrapped(model))
+    plan_cut(groups, units).parameters(twin)  # refuses a model of other names or shapes
     parameters = dict(twin.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for axis in groups.axes:

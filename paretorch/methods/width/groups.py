@@ -9,8 +9,8 @@ Units that stand on the same axes form a group. A profile w gives every group it
 Widths are integers everywhere; ratios are for display (ceil(K * (j / K)) is not j in floating point for 3.6 % of all
 pairs). `tracing` finds the groups of a model; `cutting` and `ordered` use them.
 
-Source: ordered dropout is Horvath et al., "FjORD", NeurIPS 2021 (section 3); coupled axes as in Fang et al., "DepGraph",
-CVPR 2023 (section 3), on integers instead of a graph of modules.
+Source: ordered dropout is Horvath et al., "FjORD", NeurIPS 2021 (section 3); coupled axes as in Fang et al.,
+"DepGraph", CVPR 2023 (section 3), on integers instead of a graph of modules.
 """
 
 import math
@@ -94,7 +94,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Size:
-    """A number in a module that must follow the widths, such as `out_channels`, `groups`, `num_groups` or `heads`."""
+    """A number in a module that must follow the widths, such as `out_channels`, `groups`, `num_groups` or `heads`.
+
+    Where the attribute is a tuple of sizes (`normalized_shape`), its last entry.
+    """
 
     module: str
     attribute: str
@@ -179,6 +182,8 @@ class WidthGroups:
             InputError: for another number of widths than groups, or a width that is no integer from 1 to the group's
                 size; naming the group.
         """
+        if not isinstance(profile, Iterable):
+            raise InputError(f"a profile is a tuple of widths, one for each of {_some(self.names)}; got {profile!r}")
         widths = tuple(profile)
         if len(widths) != len(self.groups):
             raise InputError(

@@ -60,6 +60,8 @@ def checked_importance(groups: WidthGroups, importance: Sequence[Tensor]) -> tup
     Raises:
         InputError: it does not; naming the group.
     """
+    if not isinstance(importance, Sequence) or not all(isinstance(scores, Tensor) for scores in importance):
+        raise InputError(f"importance is a sequence of tensors, one for each group; got {type(importance).__name__}")
     if len(importance) != len(groups.groups):
         raise InputError(f"importance is given for {len(importance)} groups, and there are {len(groups.groups)}")
     for group, scores in zip(groups.groups, importance, strict=True):

@@ -1,5 +1,7 @@
 """Width groups of small models written down by hand, independent of the tracer."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from paretorch.methods.width.groups import FIXED, Axis, Count, Size, Term, Width
 def perceptron(*sizes: int) -> nn.Sequential:
     """Linear layers of `sizes` with ReLU between them: modules "0", "2", "4", ..."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -18,7 +20,7 @@ def perceptron_groups(*sizes: int) -> WidthGroups:
     """The groups of `perceptron`: each hidden layer is one; inputs and outputs are fixed."""
     hidden, last = sizes[1:-1], len(sizes) - 2
     axes, terms, macs, attributes = [], [], [], []
-    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         before, after = layer - 1, layer if layer < last else FIXED
         axes += [axis(f"{2 * layer}.weight", 0, outputs, after), axis(f"{2 * layer}.bias", 0, outputs, after)]
         axes.append(axis(f"{2 * layer}.weight", 1, inputs, before))

@@ -36,8 +36,8 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
     """The width groups of a model.
 
     Args:
-        model: left as found; nothing of it is computed, and its hooks run on a copy. Evaluation mode is assumed. DDP
-            and compiled wrappers are seen through.
+        model: left as found; nothing of it is computed, and its hooks run on a copy. Evaluation mode is assumed:
+            pin what a module reads that runs in training only. DDP and compiled wrappers are seen through.
         inputs: tensor, tuple of tensors or mapping of keyword tensors, `(batch, ...)` each; only shapes and dtypes of
             the first example matter, and costs are those of one example.
         pins: names of modules or parameters, with * and ? as in a shell, whose output axis is never cut.
@@ -50,6 +50,8 @@ def find_groups(model: nn.Module, inputs: ExampleInputs, *, pins: Iterable[str] 
         InputError: the model cannot be followed (control flow or shapes that depend on data, axes hidden by in-place
             functions, lazy or sharded parameters, a failing forward), a pin matches nothing, or nothing can be cut.
     """
+    if not isinstance(pins, Iterable):
+        raise InputError(f"pins are names of modules or parameters, as a sequence of text; got {pins!r}")
     patterns = (pins,) if isinstance(pins, str) else tuple(pins)
     _check(model)
     model = unwrapped(model)
