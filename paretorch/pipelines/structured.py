@@ -6,6 +6,7 @@ statistics.
 """
 
 import copy
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -139,7 +140,9 @@ class StructuredRun(Compression):
         done = directory.finished("cut") if directory is not None else None
         assert method.cut is not None
         raw = self._validation(trainer, model) if done is None else None
+        began = time.perf_counter()
         layers = reestimate(trainer, model, name="cut", count=self.training.reestimate_batches)
+        seconds = time.perf_counter() - began
         if done is not None:
             if done["cut_hash"] != hash_of(method.cut):
                 raise RunError(
@@ -155,6 +158,7 @@ class StructuredRun(Compression):
                 {"group": group.name, "width": width, "full": group.size}
                 for group, width in zip(groups.groups, profile, strict=True)
             ],
+            "seconds": seconds,
             "params": groups.num_params(profile),
             "params_full": groups.num_params(groups.full),
             "macs": groups.num_macs(profile),

@@ -89,7 +89,8 @@ class Sweep:
         for key, compression in reversed(keyed.items()):
             if key is not None:
                 words, steps = compression.plan_shared(trainer)
-                lines.append(f"{key}, once for {num_sharing(compressions, key)} arms: {words}")
+                sharing = num_sharing(compressions, key)
+                lines.append(f"{key}, {f'once for {sharing} arms' if sharing > 1 else 'for one arm'}: {words}")
                 total += steps or 0
         for arm in self.arms:
             words, steps = arm.compression.plan(trainer)

@@ -363,6 +363,10 @@ ENDS = DenseSchedule.summary(peak=0.1, floor=0.01, num_steps=100)
         ({"name": "LRW", "dense": DENSE, "num_steps": 2001}, "last 2001 steps .* only 2000"),
         ({"name": "ALLR", "dense": DENSE}, "ALLR needs the norm drop"),
         ({"name": "CLR", "dense": DenseSchedule.summary(peak=0.1)}, "CLR needs the dense run's lowest"),
+        (
+            {"name": "CLR", "dense": DenseSchedule.summary(peak=0.1, floor=0.01), "lr": 0.001},
+            "dense run, 0.01, which is above its own peak 0.001; give a higher lr, or choose LLR",
+        ),
         ({"name": "FT", "dense": DenseSchedule.summary(peak=0.1)}, "FT needs the dense run's lowest"),
         ({"name": "FT"}, "give dense=.* or lr="),
         ({"name": "LLR"}, "LLR is defined relative to the dense run"),

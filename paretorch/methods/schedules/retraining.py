@@ -197,7 +197,13 @@ def retraining_schedule(
     if kind == "SLR":
         return SLR(num_steps=num_steps, peak=peak, dense=dense, warmup=ramp)
     if kind == "CLR":
-        return CLR(num_steps=num_steps, peak=peak, floor=_floor("CLR", dense), warmup=ramp)
+        floor = _floor("CLR", dense)
+        if floor > peak:
+            raise InputError(
+                f"CLR falls to the lowest learning rate of the dense run, {floor:.3g}, which is above its own peak "
+                f"{peak:.3g}; give a higher lr, or choose LLR, which falls to 0"
+            )
+        return CLR(num_steps=num_steps, peak=peak, floor=floor, warmup=ramp)
     if kind == "LLR":
         return LLR(num_steps=num_steps, peak=peak, warmup=ramp)
     return _adaptive(num_steps, dense, ramp, norm_drop, budget_ratio)
