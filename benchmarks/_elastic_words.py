@@ -54,8 +54,8 @@ def figures_of(cells: Cells) -> dict[str, Any]:
         accuracy: dict[tuple[str, str], list[float]] = {}
         for arm in ARMS:
             members = [cells[seed]["arms"][arm][budget] for seed in seeds]
-            figures[f"{arm}, {budget}, parameters"] = over_seeds([one["params"] for one in members], unit="")
-            figures[f"{arm}, {budget}, MACs"] = over_seeds([one["macs"] for one in members], unit="")
+            figures[f"{arm}, {budget}, parameters"] = _short([one["params"] for one in members], unit="")
+            figures[f"{arm}, {budget}, MACs"] = _short([one["macs"] for one in members], unit="")
             for moment in MOMENTS if arm in FAMILIES else ("after",):
                 accuracy[arm, moment] = [one[moment] for one in members]
                 figures[f"{arm}, {budget}, {moment}"] = over_seeds(accuracy[arm, moment], unit="%", factor=100)
@@ -63,7 +63,7 @@ def figures_of(cells: Cells) -> dict[str, Any]:
             for moment in MOMENTS:
                 for arm in rivals(candidate, moment):
                     own, other = accuracy[candidate, moment], accuracy[arm, moment]
-                    gap = over_seeds(own, minus=other, unit=UNIT, factor=100)
+                    gap = _short(own, minus=other, unit=UNIT, factor=100)
                     figures[f"{candidate} minus {arm}, {budget}, {moment}"] = gap
             profiles = [cells[seed]["arms"][candidate][budget]["profile"] for seed in seeds]
             figures[f"{candidate}, {budget}, profiles"] = ["-".join(map(str, profile)) for profile in profiles]
@@ -78,19 +78,24 @@ def _costs(cells: Cells, seeds: Sequence[int]) -> dict[str, Any]:
     for kind, unit, factor in (("macs", "giga-MACs", 1 / GIGA), ("seconds", "s", 1.0)):
         separate = {arm: [_sum(cells[seed], arm, kind) for seed in seeds] for arm in SEPARATE}
         for arm, values in separate.items():
-            figures[f"{arm}, {kind}"] = over_seeds(values, unit=unit, factor=factor)
+            figures[f"{arm}, {kind}"] = _short(values, unit=unit, factor=factor)
         for arm, run in FAMILIES.items():
             parts = {
                 "training": [cells[seed]["runs"][run]["train"][kind] for seed in seeds],
                 "choosing": [cells[seed]["arms"][arm]["choosing"][kind] for seed in seeds],
                 "fine-tuning": [_sum(cells[seed], arm, kind) for seed in seeds],
             }
-            for part, values in parts.items():
-                figures[f"{arm}, {part}, {kind}"] = over_seeds(values, unit=unit, factor=factor)
+            for part, values in parts.items() if kind == "macs" else ():
+                figures[f"{arm}, {part}, {kind}"] = _short(values, unit=unit, factor=factor)
             total = [sum(each) for each in zip(*parts.values(), strict=True)]
-            figures[f"{arm}, family, {kind}"] = over_seeds(total, unit=unit, factor=factor)
+            figures[f"{arm}, family, {kind}"] = _short(total, unit=unit, factor=factor)
             figures[f"separate over {arm}, {kind}"] = _ratio(separate[SCRATCH[ONE_RUN]], total)
     return figures
+
+
+def _short(values: Sequence[float], **options: Any) -> dict[str, Any]:
+    """As `over_seeds`, without the values, which the file holds for accuracies alone."""
+    return {key: value for key, value in over_seeds(values, **options).items() if key != "values"}
 
 
 def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Conclusions about elastic widths follow from the figures, whichever way these point."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +72,10 @@ def test_the_results_page_accepts_figures_and_tables(words: Any, load: Any, tmp_
     )
     page = load("_page").page(load("_result").load_all(tmp_path))
     assert "| DPOD, one run | 82.0 ± 2.0 % |" in page
+
+
+def test_the_conclusions_on_the_results_page_are_those_of_its_figures(words: Any, load: Any) -> None:
+    folder = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+    result = load("_result").load_all(folder)["elastic_width.cpu"]
+    said = words.conclusions({task: result.figures[task] for task in load("_elastic_problem").PROBLEMS})
+    assert result.notes[: len(said)] == said
