@@ -79,6 +79,7 @@ CARD = Card(
         "the cut model computes what the centre's prefix computed before the event",
         "optimizer state of the units that stay is kept bit for bit",
     ),
+    evidence=("elastic_width",),
 )
 
 

@@ -101,6 +101,7 @@ ORDERED_DROPOUT = Card(
         "one cycle of the default sampler holds every pair of group and width once",
         "parameters, sizes and running statistics are as before after a pass at another profile than the full one",
     ),
+    evidence=("elastic_width",),
 )
 
 UNIVERSALLY_SLIMMABLE = Card(
@@ -136,6 +137,7 @@ UNIVERSALLY_SLIMMABLE = Card(
         "every step trains the widest and the narrowest profile",
         "only the widest profile learns from labels, the others from its softmax",
     ),
+    evidence=("elastic_width",),
 )
 
 CARDS = (ORDERED_DROPOUT, UNIVERSALLY_SLIMMABLE)

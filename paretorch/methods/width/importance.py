@@ -153,4 +153,5 @@ CARD = Card(
         "no unit that stays in a group is less important than one that goes",
         "putting units in order of importance does not change what the model computes",
     ),
+    evidence=("elastic_width",),
 )

@@ -73,6 +73,7 @@ CARD = Card(
         "no profile within the budget predicts less than the lower bound",
         "profiles of a family are nested, from the greatest cost to the least",
     ),
+    evidence=("profile_solvers",),
 )
 
 

@@ -118,6 +118,11 @@ def test_concatenated_channels_are_groups_of_their_own() -> None:
     assert axis.group.tolist() == [0] * 4 + [1] * 3 + [-1] * 5
 
 
+def test_an_empty_cache_in_a_concatenation_adds_nothing() -> None:
+    model = Model(lambda m, x: m.b(torch.cat((torch.empty(0), m.a(x)), 1)), a=nn.Linear(4, 6), b=nn.Linear(6, 2))
+    assert sizes(checked(model, torch.randn(3, 4))) == {"a": 6}
+
+
 def test_a_flattened_channel_is_as_many_entries_as_its_map_has_pixels() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     groups = checked(model, torch.randn(2, 2, 6, 6))

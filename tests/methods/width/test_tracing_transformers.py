@@ -10,7 +10,8 @@ transformers = pytest.importorskip("transformers", reason="needs the hf extra")
 
 
 @pytest.mark.slow
-def test_a_llama_of_transformers_loses_whole_key_heads_and_hidden_units() -> None:
+@pytest.mark.parametrize("use_cache", [False, True])
+def test_a_llama_of_transformers_loses_whole_key_heads_and_hidden_units(use_cache: bool) -> None:
     config = transformers.LlamaConfig(
         vocab_size=50,
         hidden_size=16,
@@ -18,7 +19,7 @@ def test_a_llama_of_transformers_loses_whole_key_heads_and_hidden_units() -> Non
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
-        use_cache=False,
+        use_cache=use_cache,
     )
     model = transformers.LlamaForCausalLM(config).eval()
     inputs = {"input_ids": torch.randint(0, 50, (2, 6))}

@@ -214,8 +214,8 @@ def expand_as(trace: Trace, call: Call) -> None:
 
 
 def cat(trace: Trace, call: Call) -> None:
-    """Concatenation."""
-    tensors = list(call.get(0, "tensors"))
+    """Concatenation; an empty tensor, as of a fresh cache of keys, adds nothing."""
+    tensors = [each for each in call.get(0, "tensors") if each.numel()]
     dim = call.get(1, "dim", call.kwargs.get("axis", 0)) % call.output.dim()
     trace.set(
         call.output, concatenated(trace.labels, [(trace.layers(each), tuple(each.shape)) for each in tensors], dim)
