@@ -44,14 +44,14 @@ def methods(everything: Everything = False, grid: Grid = False, cell: InCell = N
 
 def _print_shipped(chosen: "list[Card]", console: "Console") -> None:
     """A table of methods that ship."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from paretorch.methods.taxonomy import cell_name
 
     if not chosen:
         console.print("No such method ships.")
         return
-    table = Table("id", "what it does", "changes", "becomes time or bytes when")
+    table = Table(Column("id", no_wrap=True), "what it does", "changes", "becomes time or bytes when")
     for card in chosen:
         table.add_row(card.id, card.summary, ", ".join(map(cell_name, card.cells)), card.realised_by)
     console.print(table)
@@ -81,7 +81,7 @@ def _print_published(chosen: "list[Card]", console: "Console") -> None:
 
 
 def _print_grid(known: "Iterable[Card]", console: "Console") -> None:
-    """The cells with the names of what ships and the number of published methods beside them."""
+    """For every cell the numbers of methods that ship and of published ones that do not; below, what ships where."""
     from rich.table import Table
 
     from paretorch.methods import queries
@@ -89,18 +89,20 @@ def _print_grid(known: "Iterable[Card]", console: "Console") -> None:
 
     cards = list(known)
     cells = queries.grid(cards)
-    table = Table("", *ACTIONS, title="What methods change, and how", title_justify="left", show_lines=True)
+    table = Table("", *ACTIONS, title="What methods change, and how", title_justify="left")
     for component in COMPONENTS:
         entries = []
         for action in ACTIONS:
             found = cells[component, action]
-            built = [card.id for card in found if card.implemented]
-            others = len(found) - len(built)
-            entries.append("\n".join([*built, *([f"+ {others}"] if others else [])]) or "none known")
+            built = sum(card.implemented for card in found)
+            entries.append(f"{built} + {len(found) - built}" if found else "none known")
         table.add_row(component, *entries)
     console.print(table)
+    for (component, action), found in cells.items():
+        if ids := [card.id for card in found if card.implemented]:
+            console.print(f"{component}:{action}: {', '.join(ids)}", highlight=False)
     console.print(
-        "A name is a method that ships; + n counts published ones that do not. "
+        "\nIn a cell, methods that ship + published ones that do not. "
         f"Nothing ships in {len(queries.not_built(cards))} of {len(CELLS)} cells; in "
         f"{len(queries.field_gaps(cards))} no method is known.\nOne cell: "
         'paretorch methods --cell "parameters:remove"',

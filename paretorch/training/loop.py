@@ -110,7 +110,8 @@ class Loop:
         if result is None:
             return False
         terms = {"loss": result.loss.detach()}
-        if unheard := self.weighers + (self.penalisers if result.updated else []):
+        others = self.weighers + (self.penalisers if result.updated else [])
+        if unheard := [method for method in others if method is not owner]:
             raise InputError(
                 f"method {owner.name!r} owns the training step and leaves no room for the weights or the penalty of "
                 f"{[method.name for method in unheard]}; use them in different phases"

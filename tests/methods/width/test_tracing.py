@@ -387,7 +387,7 @@ def test_wrappers_are_seen_through() -> None:
 
 @pytest.mark.parametrize("full", [(7, 7, 7), (8, 8), (4, 4, 4, 4), (14, 7, 21)])
 def test_groups_of_like_sizes_are_tried_at_unlike_widths(full: tuple[int, ...]) -> None:
-    _, unlike, _ = profiles_to_try(full)
+    unlike, _ = profiles_to_try(full)
     shares = [width / size for width, size in zip(unlike, full, strict=True)]
     assert all(1 <= width <= size for width, size in zip(unlike, full, strict=True))
     assert all(abs(a - b) > 0.2 for a, b in pairwise(shares))

@@ -107,8 +107,7 @@ def settled(twin: Twin, trace: Trace, axes: Sequence[TensorAxis]) -> WidthGroups
 
 
 def profiles_to_try(full: Profile) -> Iterator[Profile]:
-    """Half of everything, widths that differ between groups, and one unit of each."""
-    yield tuple((size + 1) // 2 for size in full)
+    """Widths that differ between groups, and one unit of each."""
     yield tuple(1 + int((0.7 + GOLDEN * number) % 1 * size) for number, size in enumerate(full))
     yield tuple(1 for _ in full)
 

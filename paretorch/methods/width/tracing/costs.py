@@ -18,13 +18,17 @@ class Counts:
         self.units = units
         self.uneven: list[Tensor] = []
         self._known: dict[tuple[object, ...], tuple[Tensor, Count]] = {}
+        self._alike: dict[bytes, Count | None] = {}
         self._sizes: dict[tuple[int, int], tuple[Tensor, Count]] = {}
 
     def of(self, layer: Tensor) -> Count:
         """Entries of a layer that stay."""
         key = (layer.data_ptr(), layer.shape, layer.stride())
         if key not in self._known:
-            count = self.units.count(layer)
+            components = self.units.component[layer.reshape(-1).numpy()].tobytes()
+            if components not in self._alike:
+                self._alike[components] = self.units.count(layer)
+            count = self._alike[components]
             if count is None:
                 self.uneven.append(layer)
                 count = Count(layer.numel())

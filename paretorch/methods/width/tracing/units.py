@@ -102,9 +102,13 @@ def _flat(layers: Sequence[Tensor]) -> Integers:
 def _classes(component: Integers, count: int, axes: Sequence[TensorAxis]) -> Integers:
     """Components with the same numbers of entries on the same axes have the same class; 0 is on no axis."""
     classes = np.zeros(count, dtype=np.int64)
-    last = 0
+    last, seen = 0, set()
     for axis in axes:
-        found, entries = np.unique(component[axis.labels.numpy()], return_counts=True)
+        components = component[axis.labels.numpy()]
+        if (same := components.tobytes()) in seen:  # as those of a norm's weight, bias and statistics: nothing is new
+            continue
+        seen.add(same)
+        found, entries = np.unique(components, return_counts=True)
         _, refined = np.unique(classes[found] * (entries.max() + 1) + entries, return_inverse=True)
         classes[found] = last + 1 + refined
         last += int(refined.max()) + 1
