@@ -150,7 +150,9 @@ def factor(name: str, value: Any) -> str:
         return plural(value, "retraining epoch")
     if name == "cycles" and _is_number(value):
         return plural(value, "cycle")
-    return str(value) if name in ("method", "schedule") else f"{name} {value}"
+    if name in ("method", "schedule"):
+        return str(value)
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def setting(group: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@
 import pytest
 
 from paretorch.evidence.statistics import Interval
-from paretorch.evidence.words import Metric, plain
+from paretorch.evidence.words import Metric, plain, setting
 
 SPACE = "\N{NARROW NO-BREAK SPACE}"
 
@@ -43,3 +43,8 @@ def test_direction_and_names_read_as_words():
     assert metric.signed(Interval(-0.1234, -0.2, -0.05, 3)) == "−0.123 (−0.2 to −0.05)"
     assert metric.better(1.0, 2.0)
     assert Metric("accuracy", higher_is_better=True).better(2.0, 1.0)
+
+
+def test_settings_read_as_words_and_whole_numbers_lose_their_point():
+    group = {"sparsity": 0.9, "epochs": 2.0, "elastic epochs": 20.0, "allocation": "erk", "tuned": True}
+    assert setting(group) == "90 % sparsity, 2 retraining epochs, elastic epochs 20, allocation erk and tuned True"
