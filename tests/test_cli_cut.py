@@ -1,7 +1,6 @@
 """A recipe with an arm that cuts, from the command line to the reloaded model."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from paretorch.artefacts.model import load_model
-from paretorch.cli import app
 from paretorch.training.settings import TrainSettings
 from paretorch.training.tasks.digits import digits
 from paretorch.training.trainer import Trainer
+from tests.test_cli import paretorch
 
 TINY = """
 name = "tiny"
@@ -38,15 +37,6 @@ params = [0.5, 0.2]
 epochs = 1
 schedule = "ALLR"
 """
-
-
-def paretorch(*arguments: str, cwd: Path) -> Result:
-    before = Path.cwd()
-    os.chdir(cwd)
-    try:
-        return CliRunner(env={"PARETORCH_DATA": None}).invoke(app, arguments)
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from paretorch.methods.width.distillation import check_distillable, distillation
 from paretorch.methods.width.grid import grids
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.held import Held, hold, restore
+from paretorch.methods.width.live import cut_live_
 from paretorch.methods.width.ordered import OrderedModel
 from paretorch.methods.width.samplers import Sampler, SingleLayer
 
@@ -127,16 +128,7 @@ class ElasticTraining(Method):
             InputError: as `plan_cut` does, before anything is changed.
         """
         self.after_update(run)
-        cut = plan_cut(self.groups, keep)
-        parts = cut.parameters(run.model)
-        state = {
-            name: part.slice_state(optimizer.state[part.old])
-            for name, part in parts.items()
-            for optimizer in run.optimizers.values()
-            if part.old in optimizer.state
-        }
-        cut.resize_(run.model)  # first, because a distributed wrapper looks for buffers when parameters are replaced
-        run.replace_parameters({name: part.new for name, part in parts.items()}, state)
+        cut_live_(run, plan_cut(self.groups, keep))
         self.groups = narrowed(self.groups, keep)
         self.ordered = OrderedModel(run.model, self.groups)
         self.sampler.recentre(self.groups.full)

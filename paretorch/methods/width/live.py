@@ -17,5 +17,5 @@ def cut_live_(run: Run, cut: Cut) -> None:
         for optimizer in run.optimizers.values()
         if part.old in optimizer.state
     }
+    cut.resize_(run.model)  # first, because a distributed wrapper looks for buffers when parameters are replaced
     run.replace_parameters({name: part.new for name, part in parts.items()}, state)
-    cut.resize_(run.model)
