@@ -23,7 +23,10 @@ from paretorch.methods.width.tracing import find_groups
 from paretorch.training.models.resnet import ResNet
 from tests.architectures import ARCHITECTURES
 
-every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+LARGE = ("mobilenet-v2",)  # of many layers
+every_architecture = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in ARCHITECTURES]
+)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
