@@ -80,8 +80,9 @@ def test_a_newcomer_gets_from_readme_to_a_report_and_models_that_another_process
     (my_project / "mine.toml").write_text(blocks("toml")[0], encoding="utf-8")
     paretorch = str(Path(sys.executable).with_name("paretorch"))
     printed = run([paretorch, "run", "mine.toml", "--task", "my_task.py:make", "--quiet"], my_project)
-    verdict = printed.strip().splitlines()[-1]
+    *_, verdict, masked = printed.strip().splitlines()
     assert verdict.startswith("On supervised, ")
+    assert masked.startswith("Masked models (9 arms): weights are zero")
     page = (my_project / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
     assert verdict in html.unescape(page)
 
