@@ -7,6 +7,7 @@ downloaded.
 import itertools
 import os
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -122,15 +123,22 @@ class Visit:
             route.abort()
 
     def drawn(self):
-        self.page.wait_for_function(DRAWN)
+        self.wait_until(DRAWN)
 
     def settle(self, *, paper):
         """Wait until every figure has this colour behind it."""
-        self.page.wait_for_function(
+        self.wait_until(
             "paper => [...document.querySelectorAll('[data-figure]')]"
             ".every(e => e._fullLayout.paper_bgcolor === paper)",
-            arg=paper,
+            paper,
         )
+
+    def wait_until(self, condition, argument=None):
+        """Ask from outside: `wait_for_function` polls with `eval` inside the page, which the page's policy forbids."""
+        latest = time.monotonic() + TIMEOUT / 1000
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < latest, f"not within {TIMEOUT} ms: {condition}"
+            self.page.wait_for_timeout(50)
 
     def traces(self):
         """Figure -> number of traces that its SVG shows."""
@@ -166,7 +174,7 @@ def test_every_page_is_drawn_readable_and_fits_the_screen(visit, files, name, sc
     seen.settle(paper=palette["card"])
     for width in WIDTHS:
         seen.page.set_viewport_size({"width": width, "height": 800})
-        seen.page.wait_for_function(
+        seen.wait_until(
             "() => [...document.querySelectorAll('[data-figure]')].every("
             "e => Math.abs(e.querySelector('svg.main-svg').clientWidth - e.clientWidth) < 2)"
         )
@@ -225,7 +233,7 @@ def test_names_below_a_figure_hide_and_show_their_series_by_mouse_and_by_keyboar
     button = seen.page.locator("button.key[data-of=curves]", has_text="IMP FT 98%")
     assert button.get_attribute("aria-pressed") == "true"
     button.click()
-    seen.page.wait_for_function(f"{state}.every(([name, shown]) => name !== 'IMP FT 98%' || shown === 'legendonly')")
+    seen.wait_until(f"{state}.every(([name, shown]) => name !== 'IMP FT 98%' || shown === 'legendonly')")
     assert button.get_attribute("aria-pressed") == "false"
     hidden = seen.page.evaluate(state)
     changed = [old for old, new in zip(before, hidden, strict=True) if old != new]
@@ -234,7 +242,7 @@ def test_names_below_a_figure_hide_and_show_their_series_by_mouse_and_by_keyboar
     seen.page.keyboard.press("Shift+Tab")
     assert seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     seen.page.keyboard.press("Enter")
-    seen.page.wait_for_function(f"{state}.every(([name, shown]) => name !== 'IMP FT 98%' || shown === true)")
+    seen.wait_until(f"{state}.every(([name, shown]) => name !== 'IMP FT 98%' || shown === true)")
     assert seen.page.evaluate(state) == before
 
 
