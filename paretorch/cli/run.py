@@ -39,6 +39,12 @@ def run(
     data: Data = None,
     out: Out = None,
     resume: Resume = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Local processes for what one arm can train at the same time, as the copies of a soup."
+        ),
+    ] = 1,
     search: Annotated[bool, typer.Option("--search", help="Search the ranges of the recipe's table `search`.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print phases and steps, and train nothing.")] = False,
     quiet: Quiet = False,
@@ -58,17 +64,17 @@ def run(
         for line in sweep.plan():
             typer.echo(line)
         return
-    _sweep_and_report(sweep, output_folder(out, loaded.name, resume=resume), resume=resume)
+    _sweep_and_report(sweep, output_folder(out, loaded.name, resume=resume), resume=resume, workers=workers)
 
 
-def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool) -> None:
+def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool, workers: int = 1) -> None:
     from rich.console import Console
 
     from paretorch.evidence.report import write_report
     from paretorch.evidence.terminal import print_front
     from paretorch.evidence.verdict import closing
 
-    records = sweep.run(folder, resume=resume)
+    records = sweep.run(folder, resume=resume, workers=workers)
     path = write_report(records, folder / "report.html", title=f"Recipe {sweep.name}", command=sweep.command)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     print_front(records, console)

@@ -87,7 +87,12 @@ class CutAndRetrain(Compression):
         retrained, _ = train_phase(
             trainer,
             model,
-            Phase(name="retrain", num_steps=steps, schedule=schedule),
+            Phase(
+                name="retrain",
+                num_steps=steps,
+                schedule=schedule,
+                methods=self.retraining.methods(trainer, phase="retrain", teacher=start.model),
+            ),
             details={**self.retraining.details(schedule, start.schedule), "cut_hash": entry["cut_hash"]},
         )
         return Compressed(model=model, entries=[entry, retrained], edits=(*start.edits, CutEdit(cut)))

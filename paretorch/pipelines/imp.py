@@ -121,7 +121,7 @@ class IMP(Compression):
             NotFiniteError: if a loss becomes NaN or infinite.
         """
         self._check_schedules(trainer, dense)
-        model = copy.deepcopy(model).to(trainer.device)
+        teacher, model = model, copy.deepcopy(model).to(trainer.device)
         budgets = self._split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
@@ -140,7 +140,15 @@ class IMP(Compression):
             retrained, state = train_phase(
                 trainer,
                 model,
-                Phase(name=f"retrain-{cycle}", num_steps=steps, schedule=schedule, methods=[MaskEnforcement(masks)]),
+                Phase(
+                    name=f"retrain-{cycle}",
+                    num_steps=steps,
+                    schedule=schedule,
+                    methods=[
+                        MaskEnforcement(masks),
+                        *self.retraining.methods(trainer, phase=f"retrain-{cycle}", teacher=teacher),
+                    ],
+                ),
                 details={
                     **self.retraining.details(schedule, dense),
                     "zeros": masks.num_pruned,

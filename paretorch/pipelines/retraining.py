@@ -13,6 +13,7 @@ from torch import nn
 
 from paretorch.errors import InputError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.method import Method
 from paretorch.methods.schedules import (
     RETRAINING_SCHEDULES,
     DenseSchedule,
@@ -78,6 +79,16 @@ class Retraining:
             check_finetune_baseline(dense)
         for steps in budgets:
             self.build(steps, dense, 1.0)
+
+    def methods(self, trainer: Trainer, *, phase: str, teacher: nn.Module) -> list[Method]:
+        """What acts while a phase is retrained, beside what keeps the compression in force.
+
+        Args:
+            trainer: of the run.
+            phase: its name, from which batches are drawn.
+            teacher: the dense model, which is left as it is.
+        """
+        return []
 
     def build(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
         """The schedule of so many steps after compression with norm drop `d1`."""

@@ -67,9 +67,8 @@ class SharedStarts:
     def _train(self, compression: Compression, key: str) -> Shared | NotFiniteError:
         given = self.trainer
         with self.writer.directory(self.out, f"{key}-s{given.seed}") as directory:
-            own = Trainer(given.task, given.settings, seed=given.seed, directory=directory, metered=given.metered)
             try:
-                start = compression.train_shared(own, self.dense)
+                start = compression.train_shared(given.in_directory(directory), self.dense)
             except NotFiniteError as error:
                 return error
         return Shared(start=start, arms=num_sharing(self.compressions, key))

@@ -98,10 +98,16 @@ class Sweep:
             total += (steps or 0) * max(1, len(arm.rates))
         return [*lines, f"in all: {total * len(self.seeds)} optimizer steps, not counting arms given in minutes"]
 
-    def run(self, out: Path, *, resume: bool = False) -> list[RunRecord]:
+    def run(self, out: Path, *, resume: bool = False, workers: int = 1) -> list[RunRecord]:
         """Run, or finish, everything; one record per run, in order.
 
         An arm that diverges gets a record that says so, and the sweep goes on.
+
+        Args:
+            out: the output folder.
+            resume: go on in a folder that holds this sweep.
+            workers: local processes for phases of one arm that do not wait for one another, as the copies of a soup;
+                1 trains them in this process.
 
         Raises:
             InputError: if `out` holds another sweep, or one without `resume`; or as the runs themselves raise.
@@ -112,7 +118,7 @@ class Sweep:
             records: list[RunRecord] = []
             for position, seed in enumerate(self.seeds):
                 logger.info("seed %d (%d of %d)", seed, position + 1, len(self.seeds))
-                records += self._run_seed(out, seed, timed=position == 0)
+                records += self._run_seed(out, seed, timed=position == 0, workers=workers)
             return records
 
     @cached_property
@@ -125,10 +131,11 @@ class Sweep:
             notes=self.dense.notes(),
         )
 
-    def _run_seed(self, out: Path, seed: int, *, timed: bool) -> Iterator[RunRecord]:
+    def _run_seed(self, out: Path, seed: int, *, timed: bool, workers: int) -> Iterator[RunRecord]:
         writer = self._writer
+        outside = Trainer(self.task, self.settings, seed=seed, metered=True, workers=workers)
         with writer.directory(out, f"dense-s{seed}") as directory:
-            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory, metered=True)
+            trainer = outside.in_directory(directory)
             schedule = self.dense_schedule(trainer.num_steps(self.dense_epochs))
             dense = self.dense(trainer, schedule)
             identity = Identity(label="dense", factors=self.dense.factors(self.dense_epochs))
@@ -139,7 +146,7 @@ class Sweep:
             compressions=[arm.compression for arm in self.arms],
             writer=writer,
             out=out,
-            trainer=Trainer(self.task, self.settings, seed=seed, metered=True),
+            trainer=outside,
             dense=dense,
         )
         for arm in self.arms:
@@ -148,9 +155,8 @@ class Sweep:
 
     def _run_arm(self, out: Path, arm: Arm, dense: DenseResult, shared: SharedStarts, *, timed: bool) -> RunRecord:
         identity = Identity(label=arm.label, factors=arm.factors, others={"methods": arm.compression.method_ids()})
-        seed = shared.trainer.seed
-        with self._writer.directory(out, f"{arm.id}-s{seed}") as directory:
+        with self._writer.directory(out, f"{arm.id}-s{shared.trainer.seed}") as directory:
             if (record := self._writer.finished(directory)) is not None:
                 return record
-            trainer = Trainer(self.task, self.settings, seed=seed, directory=directory, metered=True)
+            trainer = shared.trainer.in_directory(directory)
             return arm.run(dense, self._writer, directory, trainer, identity, timed=timed, shared=shared)

@@ -58,13 +58,7 @@ def tuned(
     entries: list[tuple[float, dict[str, Any]]] = []
     failures: list[NotFiniteError] = []
     for rate in rates:
-        own = Trainer(
-            trainer.task,
-            trainer.settings,
-            seed=trainer.seed,
-            directory=_folder(trainer.directory, rate),
-            metered=trainer.metered,
-        )
+        own = trainer.in_directory(_folder(trainer.directory, rate))
         began = time.perf_counter()
         try:
             trained = run(rate, own)

@@ -5,6 +5,7 @@ Training reads `train_set`, every choice is made on `eval_set`, and `test_set` i
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +14,21 @@ from torch import Tensor, nn
 from paretorch.methods.method import Method
 from paretorch.training.data import Batch, Examples
 from paretorch.training.picture import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSource:
+    """What `make_task` builds a task from, so that another process can build the same one; all values have a JSON form.
+
+    Attributes:
+        reference: a built-in name, `path/to/file.py:factory` or `package.module:factory`.
+        options: keyword arguments of the factory.
+        data: the data folder; None if none was given.
+    """
+
+    reference: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
 
 
 class Task(ABC):
@@ -26,6 +42,7 @@ class Task(ABC):
             training and test; 0: on none.
         classes: names of the classes by their number, for reports; empty: the numbers themselves.
         picture: how model inputs are read as pictures, where they are some.
+        source: where another process finds the same task; None for one that was built by hand.
     """
 
     name: str = "task"
@@ -34,6 +51,7 @@ class Task(ABC):
     train_sample: int = 2000
     classes: Sequence[str] = ()
     picture: Picture | None = None
+    source: TaskSource | None = None
 
     @abstractmethod
     def model(self) -> nn.Module:

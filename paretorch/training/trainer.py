@@ -67,6 +67,8 @@ class Trainer:
         directory: where checkpoints go; None keeps nothing on disk.
         metered: read the machine's energy counter, if it has one. It counts the work of other processes too, so only
             for training that has the machine to itself.
+        workers: local processes, of one thread each, that a pipeline may use for phases that do not wait for one
+            another; 1 trains them in this process, one after the other.
 
     Raises:
         InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set; or
@@ -81,8 +83,9 @@ class Trainer:
         seed: int = 0,
         directory: RunDirectory | None = None,
         metered: bool = False,
+        workers: int = 1,
     ) -> None:
-        self.metered = metered
+        self.metered, self.workers = metered, workers
         self.task, self.settings, self.seed, self.directory = task, settings or TrainSettings(), seed, directory
         self.train_set, self.eval_set = task.train_set(), task.eval_set()
         self.accelerator = make_accelerator(self.settings)
@@ -93,6 +96,17 @@ class Trainer:
                 f"batch_size={size} must be divisible by {world} processes x accumulate={self.settings.accumulate}"
             )
         self.steps_per_epoch = ShuffledEpochs(len(self.train_set), batch_size=size, seed=seed).steps_per_epoch
+
+    def in_directory(self, directory: RunDirectory | None) -> "Trainer":
+        """The same trainer with another directory, for a part of a run that has one of its own."""
+        return Trainer(
+            self.task,
+            self.settings,
+            seed=self.seed,
+            directory=directory,
+            metered=self.metered,
+            workers=self.workers,
+        )
 
     def model(self) -> nn.Module:
         """A fresh model of the task, initialised from the seed."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from paretorch.errors import InputError
 from paretorch.training.supervised import TASK_FILE_PREFIX
-from paretorch.training.task import Task
+from paretorch.training.task import Task, TaskSource
 from paretorch.training.tasks.option_types import check_options
 
 BUILT_IN = {
@@ -55,6 +55,8 @@ def make_task(reference: str, *, options: Mapping[str, Any] | None = None, data:
     task = _call(factory, reference, dict(options or {}), data)
     if not isinstance(task, Task):
         raise InputError(f"{reference} returned {type(task).__name__}; a task factory returns a paretorch.Task")
+    folder = None if data is None else str(data)
+    task.source = TaskSource(reference=reference, options=dict(options or {}), data=folder)
     return task
 
 
