@@ -122,11 +122,11 @@ class IMP(Compression):
         """
         self._check_schedules(trainer, dense)
         teacher, model = model, copy.deepcopy(model).to(trainer.device)
-        budgets = self._split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes))
+        budgets = self.split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
         optimizer_state: dict[str, Any] | None = None
-        for cycle, (selection, steps) in enumerate(zip(self._selections(model), budgets, strict=True)):
+        for cycle, (selection, steps) in enumerate(zip(self.selections(model), budgets, strict=True)):
             step = PruningStep(
                 trainer,
                 model,
@@ -162,7 +162,7 @@ class IMP(Compression):
         assert masks is not None
         return IMPResult(model=model, masks=masks, entries=entries)
 
-    def _selections(self, model: nn.Module) -> list[Selection]:
+    def selections(self, model: nn.Module) -> list[Selection]:
         """What each cycle selects: cumulative sparsities whose integer counts end exactly at the target."""
         selection = self.selection
         if self.sparsity is None:
@@ -181,9 +181,9 @@ class IMP(Compression):
 
     def _check_schedules(self, trainer: Trainer, dense: DenseSchedule) -> None:
         total = 0 if self.epochs is None else trainer.num_steps(self.epochs)
-        self.retraining.check_schedules(dense, self._split(total))
+        self.retraining.check_schedules(dense, self.split(total))
 
-    def _split(self, total_steps: int) -> list[int]:
+    def split(self, total_steps: int) -> list[int]:
         """Equal shares of the budget; the last cycle takes the remainder."""
         share = total_steps // self.cycles
         return [share] * (self.cycles - 1) + [total_steps - share * (self.cycles - 1)]
