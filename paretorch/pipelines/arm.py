@@ -79,7 +79,8 @@ class Arm:
             best = compress(self.compression, self.rates, trainer, dense, start=None if start is None else start.start)
         except NotFiniteError as error:
             logger.warning("%s diverged: %s", self.label, error)
-            granted = {} if self.compression.epochs is None else budget(trainer, self.compression.epochs)
+            epochs = self.compression.granted_epochs
+            granted = {} if epochs is None else budget(trainer, epochs)
             failed = {"phase": "retrain", "kind": "retrain", "diverged": True, **granted}
             charged = with_step_times([*before, failed], step_s or {}, trial="retrain")
             return writer.diverged(directory, trainer.seed, charged, identity, error=error)
@@ -120,7 +121,7 @@ def compress(
         result = _at(compression, rate).run_from(own, begin)
         return Trained(model=result.model, entries=result.entries, edits=result.edits, dense=dense.model)
 
-    return tuned(trial, rates, trainer, epochs=compression.epochs)
+    return tuned(trial, rates, trainer, epochs=compression.granted_epochs)
 
 
 def _at(compression: Compression, rate: float | None) -> Compression:

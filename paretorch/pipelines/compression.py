@@ -58,8 +58,7 @@ class Compression(ABC):
     """One way to compress. Implementations are frozen dataclasses; the recipe's tables build them.
 
     Attributes:
-        epochs: what one run of `run_from` trains, so that a run that diverges can be charged for it; None if that is
-            given in minutes.
+        epochs: how long one model is trained; None if that is given in minutes.
         from_dense: whether the model comes from the dense one, whose training is then part of its cost.
         shared_key: names what is trained once per seed for all arms of this key, as a folder `runs/<key>-s<seed>`; two
             compressions of one key must train the same. None: nothing is shared.
@@ -68,6 +67,11 @@ class Compression(ABC):
     epochs: float | None
     from_dense: bool = True
     shared_key: str | None = None
+
+    @property
+    def granted_epochs(self) -> float | None:
+        """What a run that diverges is charged for: `epochs`, times the models that are trained that long."""
+        return self.epochs
 
     @abstractmethod
     def method_ids(self) -> list[str]:

@@ -69,6 +69,7 @@ class Trainer:
             for training that has the machine to itself.
         workers: local processes, of one thread each, that a pipeline may use for phases that do not wait for one
             another; 1 trains them in this process, one after the other.
+        label: what lines about progress call this training; None: its seed.
 
     Raises:
         InputError: if the batch cannot be divided among processes and micro-batches, or exceeds the training set; or
@@ -84,8 +85,9 @@ class Trainer:
         directory: RunDirectory | None = None,
         metered: bool = False,
         workers: int = 1,
+        label: str | None = None,
     ) -> None:
-        self.metered, self.workers = metered, workers
+        self.metered, self.workers, self.label = metered, workers, label or f"seed {seed}"
         self.task, self.settings, self.seed, self.directory = task, settings or TrainSettings(), seed, directory
         self.train_set, self.eval_set = task.train_set(), task.eval_set()
         self.accelerator = make_accelerator(self.settings)
@@ -106,6 +108,7 @@ class Trainer:
             directory=directory,
             metered=self.metered,
             workers=self.workers,
+            label=self.label,
         )
 
     def model(self) -> nn.Module:
@@ -174,7 +177,7 @@ class Trainer:
             stack.callback(run.unwrap)
             window = stack.enter_context(energy_meter(self.device).window()) if self.metered else None
             stop = stack.enter_context(stop_on_signal())
-            advance = stack.enter_context(progress(f"{phase} (seed {self.seed})", num_steps))
+            advance = stack.enter_context(progress(f"{phase} ({self.label})", num_steps))
             loop.train(stop, advance)
         loop.save(phase)
         seed_global(run.seed, "finish")
