@@ -33,12 +33,6 @@ CARDS = (
         worsens=("compute",), charges=_RETRAIN, realised_by=_KERNEL,
     ),
     published(
-        "gmp", 2017, "Gradual magnitude pruning", "Raises the sparsity along a cubic curve while the model trains.",
-        "Zhu and Gupta, arXiv 1710.01878, 2017", cells="parameters:remove, algorithm:reorder", relieves=_SMALLER,
-        needs_total_duration=True, schedule_params=(("begin", 0.0), ("end", 1.0)), realised_by=_KERNEL,
-        caveat="beginning and end of the curve are settings of the run",
-    ),
-    published(
         "snip", 2019, "SNIP", "Prunes at initialisation by the sensitivity of the loss to each connection.",
         "Lee, Ajanthan and Torr, ICLR 2019", cells="parameters:remove", phase="init", relieves=_SMALLER,
         charges=("scoring passes",), realised_by=_KERNEL, quality_risk="high",
@@ -105,15 +99,6 @@ CARDS = (
         cells="parameters:remove, parameters:restrict, objective:retrofit", relieves=_SMALLER,
         worsens=("memory capacity", "optimizer step", "memory bandwidth"), needs_total_duration=True,
         schedule_params=(("end of annealing", 1.0),), realised_by=_KERNEL,
-    ),
-    published(
-        "bimp", 2023, "Budgeted iterative magnitude pruning (BIMP)", "Splits one total budget over dense training, "
-        "pruning and retraining.", "Zimmer, Spiegel and Pokutta, ICLR 2023, arXiv 2111.00843",
-        cells="parameters:remove, algorithm:reorder", phase=("dense_train", "prune", "retrain"),
-        relieves=(*_SMALLER, "compute"), charges=_RETRAIN, realised_by=_KERNEL, needs_total_duration=True,
-        schedule_params=(("beginning of dense training", 0.0),), composes_with=("magnitude", "masks", "allr"),
-        reference_implementation="ZIB-IOL/BIMP", licence="none given", caveat="compare at equal total epochs; the "
-        "share of dense training is a setting",
     ),
     published(
         "network-slimming", 2017, "Network slimming", "Penalises batch-norm scales and prunes channels whose scale is "

@@ -1,0 +1,167 @@
+"""Sparse training from scratch as one budgeted operation: train with a gradual method, leave exact zeros.
+
+The learning rates are those of the dense run, stretched to the length of this one, so that every gradual method can be
+compared with every other, and with BIMP, at the same total of epochs. Phases in the ledger:
+
+    gradual   the training; its curve holds the sparsity after every epoch
+    zeros     what the method left; a method that does not end at the wanted sparsity exactly has more of its smallest
+              weights pruned until it is reached (a pruned weight is never revived, and one that left more stays as it
+              is); then batch-norm statistics, with the accuracy before and after
+
+Source of the comparison: Zimmer, Spiegel and Pokutta 2023, table 2, where methods without an exact end are pruned hard;
+the re-estimation of batch norm after it is ours.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from torch import nn
+
+from paretorch.artefacts.mask_edit import MaskEdit
+from paretorch.errors import InputError, RunError
+from paretorch.methods.method import Method
+from paretorch.methods.schedules import DenseSchedule
+from paretorch.methods.schedules.stretched import Stretched
+from paretorch.methods.sparsity.gradual.base import GradualMethod
+from paretorch.methods.sparsity.masks import Masks
+from paretorch.pipelines.compression import Compressed, Compression, Start
+from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.pipelines.pruning_step import Selection, select
+from paretorch.pipelines.retraining import reestimate
+from paretorch.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradualPruning(Compression):
+    """Train from scratch with a method that makes the model sparse; the sweep's dense model is not used or charged.
+
+    Args:
+        method: makes the method of one run, `lambda: GMP(sparsity=0.9)`, say; called anew for every run.
+        epochs: of the training.
+        lr: highest learning rate; None leaves the dense run's as they were.
+        reestimate_batches: training batches for batch-norm statistics at the end; 0 leaves them as they are.
+
+    Raises:
+        InputError: for numbers out of range, or as the method raises.
+    """
+
+    method: Callable[[], GradualMethod]
+    epochs: float
+    lr: float | None = None
+    reestimate_batches: int = 20
+    from_dense: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise InputError(f"training from scratch takes a positive, finite number of epochs; got {self.epochs}")
+        if self.reestimate_batches < 0:
+            raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
+        self.method()
+
+    def method_ids(self) -> list[str]:
+        return [self.method().name, *(["bn-reestimate"] if self.reestimate_batches else [])]
+
+    def plan(self, trainer: Trainer) -> tuple[str, int | None]:
+        method, steps = self.method(), trainer.num_steps(self.epochs)
+        return f"train from scratch with {method.name} to {method.sparsity * 100:.4g} % sparsity, {steps} steps", steps
+
+    def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
+        steps = trainer.num_steps(self.epochs)
+        if steps == 0:
+            raise InputError(
+                f"{self.epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
+            )
+        self._schedule(steps, dense)
+        self.method().check(model, num_steps=steps, steps_per_epoch=trainer.steps_per_epoch)
+
+    def at_rate(self, rate: float) -> Self:
+        return replace(self, lr=rate)
+
+    def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:
+        raise InputError(
+            f"{self.method().name!r} cannot be an arm of a comparison, which times a few training steps beforehand: "
+            "its steps change as it prunes; use `paretorch run`"
+        )
+
+    def run_from(self, trainer: Trainer, start: Start) -> Compressed:
+        """Train from scratch; of `start` only the learning rates are used."""
+        steps = trainer.num_steps(self.epochs)
+        schedule, method = self._schedule(steps, start.schedule), self.method()
+        model = trainer.model().to(trainer.device)
+        trained, _ = train_phase(
+            trainer,
+            model,
+            Phase(name="gradual", num_steps=steps, schedule=schedule, methods=[method]),
+            details={
+                "kind": "gradual",
+                "method": method.name,
+                "target_sparsity": method.sparsity,
+                "lr_peak": max(schedule.trace(), default=0.0),
+            },
+        )
+        masks, zeros = self._zeros(trainer, model, method)
+        return Compressed(model=model, entries=[trained, zeros], edits=(MaskEdit(masks),))
+
+    def _schedule(self, num_steps: int, dense: DenseSchedule) -> Stretched:
+        return Stretched(num_steps=num_steps, dense=dense, peak=self.lr)
+
+    def _zeros(self, trainer: Trainer, model: nn.Module, method: GradualMethod) -> tuple[Masks, dict[str, Any]]:
+        """Reach the wanted sparsity in `model`, which the method left; the masks and the ledger entry."""
+        began = time.perf_counter()
+        masks = pruned_to_target(model, method)
+        masks.apply_(model)
+        seconds = time.perf_counter() - began
+        directory = trainer.directory
+        done = directory.finished("zeros") if directory is not None else None
+        raw = _validation(trainer, model) if done is None else None
+        began = time.perf_counter()
+        layers = reestimate(trainer, model, name="zeros", count=self.reestimate_batches)
+        seconds += time.perf_counter() - began
+        masks.check(model)
+        if done is not None:
+            if done["mask_hash"] != masks.hash():
+                raise RunError(
+                    "the method leaves other zeros than the ledger of this run records: the installed version changed; "
+                    "start again in an empty directory"
+                )
+            return masks, done
+        reestimated = _validation(trainer, model) if layers else None
+        entry = {
+            "phase": "zeros",
+            "kind": "prune",
+            "sparsity": masks.sparsity,
+            "kept": masks.num_kept,
+            "pruned": masks.num_pruned,
+            "pruned_by_method": method.masks.num_pruned,
+            "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
+            **method.details(),
+            "validation_raw": raw,
+            "validation_reestimated": reestimated,
+            "validation": raw if reestimated is None else reestimated,
+            "batchnorm_layers": layers,
+            "seconds": seconds,
+            "mask_hash": masks.hash(),
+        }
+        if directory is not None:
+            directory.append(entry)
+        return masks, entry
+
+
+def pruned_to_target(model: nn.Module, method: GradualMethod) -> Masks:
+    """Masks of at least the method's target: its own zeros and, as far as they are too few, the smallest other weights.
+
+    Args:
+        model: as the method left it after `finish`; it is not changed.
+        method: finished.
+    """
+    if method.masks.num_pruned >= method.num_pruned(model):
+        return method.masks
+    selection = Selection(sparsity=method.sparsity, include=method.include, exclude=method.exclude)
+    return select(model, selection, previous=method.masks, seed=0)
+
+
+def _validation(trainer: Trainer, model: nn.Module) -> float:
+    return trainer.evaluate(model)[trainer.task.metric]
