@@ -41,6 +41,8 @@ class Run(ABC):
         wrapped: what to call in a forward pass; equals `model` unless it is wrapped for distributed training.
         optimizers: by name; "main" is the one the learning-rate schedule drives.
         task: what is learned, or None outside our trainer.
+        batch: the examples of the forward pass that comes or came last, as the model reads them (a micro-batch, and of
+            this process); None outside our trainer.
         step: optimizer steps finished in this phase, from 0.
         epoch: passes over the data finished in this phase, from 0.
         num_steps: optimizer steps of the whole phase.
@@ -58,6 +60,7 @@ class Run(ABC):
     wrapped: nn.Module
     optimizers: dict[str, Optimizer]
     task: Any
+    batch: Any = None
     step: int
     epoch: int
     num_steps: int
@@ -100,11 +103,15 @@ class Method:
     """Base of all methods: every hook is a no-op, and a method overrides only what it needs.
 
     `name` identifies the method in checkpoints, ledgers and error messages. `allows_early_clipping` says that the
-    method's `before_update` has the same effect where `run.clips_before_update` is True.
+    method's `before_update` has the same effect where `run.clips_before_update` is True. `teacher_passes` is how many
+    forward passes of other models every training example costs, which ledgers charge. `step_key` says what decides how
+    long the method makes a step; steps of equal shapes and keys are timed once.
     """
 
     name: str = "method"
     allows_early_clipping: bool = False
+    teacher_passes: int = 0
+    step_key: str = ""
 
     def start(self, run: Run) -> None:
         """Before anything is wrapped: change model, optimizer, data or loss."""

@@ -65,6 +65,9 @@ class CutAndRetrain(Compression):
         self._check_schedule(trainer, dense)
         groups = self.units.groups(trainer, model)
         self.units.keep(groups, equal_importance(groups))
+        if self.retraining.distillation is not None:
+            known = self.units.spread == "uniform"  # else the widths depend on the trained weights
+            self.retraining.check_teaching(trainer, cut_fresh(self.units, trainer) if known else model, dense=model)
 
     def at_rate(self, rate: float) -> Self:
         return replace(self, retraining=replace(self.retraining, lr=rate))
@@ -75,24 +78,22 @@ class CutAndRetrain(Compression):
                 'with spread = "global" the widths depend on the trained weights, so that the training steps cannot be '
                 'timed beforehand, as a comparison does; use spread = "uniform"'
             )
-        return cut_fresh(self.units, trainer), ()
+        taught = self.retraining.methods(trainer, phase="rehearsal", teacher=trainer.model())
+        return cut_fresh(self.units, trainer), taught
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         self._check_schedule(trainer, start.schedule)
         model = copy.deepcopy(start.model).to(trainer.device)
         step = CuttingStep(trainer, model, name="cut", units=self.units, retraining=self.retraining)
         cut, entry = step.cut()
-        steps = budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes)
+        self.retraining.check_teaching(trainer, model, dense=start.model)
+        taught = self.retraining.methods(trainer, phase="retrain", teacher=start.model)
+        steps = budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes, methods=taught)
         schedule = self.retraining.build(steps, start.schedule, entry["d1"])
         retrained, _ = train_phase(
             trainer,
             model,
-            Phase(
-                name="retrain",
-                num_steps=steps,
-                schedule=schedule,
-                methods=self.retraining.methods(trainer, phase="retrain", teacher=start.model),
-            ),
+            Phase(name="retrain", num_steps=steps, schedule=schedule, methods=taught),
             details={**self.retraining.details(schedule, start.schedule), "cut_hash": entry["cut_hash"]},
         )
         return Compressed(model=model, entries=[entry, retrained], edits=(*start.edits, CutEdit(cut)))

@@ -93,11 +93,13 @@ class IMP(Compression):
         """
         self._check_schedules(trainer, dense)
         select(model, self._final_selection(), previous=None, seed=trainer.seed)
+        self.retraining.check_teaching(trainer, model, dense=model)
 
     def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:
         model = trainer.model()
         masks = select(model, self._final_selection(), previous=None, seed=trainer.seed)
-        return model, [MaskEnforcement(masks)]
+        taught = self.retraining.methods(trainer, phase="rehearsal", teacher=trainer.model())
+        return model, [MaskEnforcement(masks), *taught]
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         result = self.run(trainer, start.model, dense=start.schedule)
@@ -117,12 +119,14 @@ class IMP(Compression):
 
         Raises:
             InputError: if FT is asked for without a rate and the dense schedule ended near zero, if nothing is
-                prunable, or if a weight is NaN or infinite.
+                prunable, if a weight is NaN or infinite, or if a teacher cannot teach.
             NotFiniteError: if a loss becomes NaN or infinite.
         """
         self._check_schedules(trainer, dense)
+        self.retraining.check_teaching(trainer, model, dense=model)
         teacher, model = model, copy.deepcopy(model).to(trainer.device)
-        budgets = self.split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes))
+        taught = self.retraining.methods(trainer, phase="calibrate", teacher=teacher)
+        budgets = self.split(budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes, methods=taught))
         entries: list[dict[str, Any]] = []
         masks: Masks | None = None
         optimizer_state: dict[str, Any] | None = None

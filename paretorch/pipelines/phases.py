@@ -66,11 +66,13 @@ def train_phase(
     )
     if done is not None:
         return done, result.optimizer_state
+    passes = sum(method.teacher_passes for method in phase.methods)
     entry = {
         "phase": phase.name,
         "steps": result.steps,
         "epochs": result.epochs,
         "samples": result.samples,
+        **({"teacher_samples": passes * result.samples} if passes else {}),
         "seconds": result.seconds,
         "step_time": result.step_time,
         "overhead": result.overhead,

@@ -40,10 +40,11 @@ class PrunedFamily(Family):
     def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:
         dense = trainer.model()
         model, methods = self.arms[self.durations[0]].compression.rehearsal(trainer)
-        # a mask is a dense tensor, whatever its zeros, so only shapes count
+        # a mask is a dense tensor, whatever its zeros, so only shapes count, and what methods say of themselves
+        keys = " ".join(method.step_key for method in methods if method.step_key)
         return {
             "dense": Rehearsal(dense, (), self._same(dense)),
-            "retrain": Rehearsal(model, methods, self._same(model)),
+            "retrain": Rehearsal(model, methods, f"{self._same(model)} {keys}".rstrip()),
         }
 
     def run(

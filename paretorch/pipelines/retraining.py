@@ -1,4 +1,4 @@
-"""Retraining after compression: schedules, a budget in epochs or minutes, and batch-norm statistics, for every method.
+"""Retraining after compression: schedules, a budget in epochs or minutes, teachers, and batch-norm statistics.
 
 Source: Zimmer, Spiegel and Pokutta, "How I learned to stop worrying and love retraining", ICLR 2023.
 """
@@ -13,6 +13,7 @@ from torch import nn
 
 from paretorch.errors import InputError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.distillation.settings import DistillationSettings
 from paretorch.methods.method import Method
 from paretorch.methods.schedules import (
     RETRAINING_SCHEDULES,
@@ -39,6 +40,7 @@ class Retraining:
         norm_scope: weights over which ALLR's norm is taken; "all" is the rule of the authors' code.
         keep_optimizer: carry momentum over cycles, with pruned entries cleared, instead of a fresh optimizer.
         reestimate_batches: training batches for batch-norm statistics after each pruning; 0 leaves them stale.
+        distillation: how a teacher takes part in every phase of retraining; None leaves the labels alone to teach.
     """
 
     schedule: str = "ALLR"
@@ -46,11 +48,13 @@ class Retraining:
     norm_scope: NormScope = "prunable"
     keep_optimizer: bool = False
     reestimate_batches: int = 20
+    distillation: DistillationSettings | None = None
 
     def method_ids(self) -> list[str]:
         """Cards of the methods that act."""
         averaged = ["bn-reestimate"] if self.reestimate_batches else []
-        return [*averaged, self.schedule.lower()]
+        taught = ["distillation"] if self.distillation is not None else []
+        return [*averaged, self.schedule.lower(), *taught]
 
     def check(self) -> None:
         """Refuse settings out of range.
@@ -80,6 +84,30 @@ class Retraining:
         for steps in budgets:
             self.build(steps, dense, 1.0)
 
+    def check_teaching(self, trainer: Trainer, student: nn.Module, *, dense: nn.Module) -> None:
+        """Refuse a teacher that cannot teach, before anything is trained.
+
+        Args:
+            trainer: of the task.
+            student: of the shape in which it is retrained; it is left as it is.
+            dense: the dense model, or a fresh one in its place; it is left as it is.
+
+        Raises:
+            InputError: as `DistillationSettings.check`.
+        """
+        if self.distillation is not None:
+            for batch in training_batches(trainer, name="teaching-check", count=1, augmented=False):
+                self.distillation.check(trainer.task, student, dense, batch, device=trainer.device)
+
+    def refuse_teaching(self, where: str) -> None:
+        """Refuse what acts only while a compressed model is retrained.
+
+        Raises:
+            InputError: saying that `where` has no place for it.
+        """
+        if self.distillation is not None:
+            raise InputError(f"{where} takes no teacher: there is no dense model that it retrains; leave it out")
+
     def methods(self, trainer: Trainer, *, phase: str, teacher: nn.Module) -> list[Method]:
         """What acts while a phase is retrained, beside what keeps the compression in force.
 
@@ -88,7 +116,7 @@ class Retraining:
             phase: its name, from which batches are drawn.
             teacher: the dense model, which is left as it is.
         """
-        return []
+        return [] if self.distillation is None else [self.distillation.method(teacher)]
 
     def build(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
         """The schedule of so many steps after compression with norm drop `d1`."""
@@ -102,6 +130,7 @@ class Retraining:
             "lr_peak": max(schedule.trace(), default=0.0),
             "d2": None if dense.num_steps is None else schedule.num_steps / dense.num_steps,
             "factor": getattr(schedule, "factor", None),
+            **({} if self.distillation is None else {"distillation": self.distillation.details()}),
         }
 
 
@@ -119,13 +148,21 @@ def check_budget(epochs: float | None, minutes: float | None) -> None:
         raise InputError(f"the retraining budget must be finite and must not be negative; got {budgets[0]}")
 
 
-def budget_steps(trainer: Trainer, model: nn.Module, *, epochs: float | None, minutes: float | None) -> int:
+def budget_steps(
+    trainer: Trainer,
+    model: nn.Module,
+    *,
+    epochs: float | None,
+    minutes: float | None,
+    methods: Sequence[Method] = (),
+) -> int:
     """Optimizer steps of a retraining budget; one in minutes is timed once, so that a resumed run keeps the number.
 
     Args:
         trainer: its directory, if it has one, keeps what was timed.
         model: what is retrained; a copy of it takes the steps that are timed.
         epochs, minutes: one of them; minutes are of training steps, without evaluation and checkpoints.
+        methods: that make a step longer, such as a teacher.
     """
     if epochs is not None:
         return trainer.num_steps(epochs)
@@ -134,7 +171,7 @@ def budget_steps(trainer: Trainer, model: nn.Module, *, epochs: float | None, mi
     if directory is not None and (entry := directory.finished("calibrate")) is not None:
         return int(entry["steps"])
     seconds_per_step = trainer.rehearse(
-        copy.deepcopy(model), num_steps=CALIBRATION_STEPS, methods=trainer.task.methods()
+        copy.deepcopy(model), num_steps=CALIBRATION_STEPS, methods=[*trainer.task.methods(), *methods]
     )
     steps = round(minutes * 60 / seconds_per_step)
     if directory is not None:

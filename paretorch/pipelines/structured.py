@@ -90,6 +90,7 @@ class StructuredRun(Compression):
         if self.epochs == 0 or self.minutes == 0:
             raise InputError("gates are found by training; a budget of 0 finds none")
         self.training.check()
+        self.training.refuse_teaching("training with gates")
         if self.training.schedule.upper() == "ALLR":
             raise InputError("ALLR takes its rate from a cut that comes before; with gates choose SLR, LLR or CLR")
 

@@ -101,12 +101,14 @@ def _folder(directory: RunDirectory | None, rate: float) -> RunDirectory | None:
 
 def _summary(rate: float, trained: Trained) -> dict[str, Any]:
     steps = [entry for entry in trained.entries if "steps" in entry]
+    taught = sum(entry.get("teacher_samples", 0) for entry in steps)
     return {
         "phase": f"trial-lr-{rate:g}",
         "kind": "trial",
         "lr_peak": rate,
         "validation": _validation(trained),
         **{key: sum(entry[key] for entry in steps) for key in ("steps", "epochs", "samples", "seconds")},
+        **({"teacher_samples": taught} if taught else {}),
     }
 
 

@@ -49,7 +49,7 @@ def grid(tables: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], str]
     found = []
     for number, table in enumerate(tables):
         where = f"[[arm]] number {number + 1}"
-        lists = table_of(table, where).lists
+        lists = table_of(table, where).list_keys()
         if empty := [key for key, value in table.items() if value == [] and key not in lists]:
             raise InputError(f"{where}: {empty[0]} = [] leaves no arm; give at least one value, or remove the table")
         axes = [value if isinstance(value, list) and key not in lists else [value] for key, value in table.items()]

@@ -1,4 +1,4 @@
-"""`[[arm]]`: what the tables of all methods have in common, and the keys of those that retrain within a budget."""
+"""`[[arm]]`: what the tables of all methods have in common, and the keys of those that train within a budget."""
 
 import hashlib
 import json
@@ -9,24 +9,31 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from paretorch.errors import InputError
+from paretorch.methods.distillation.objective import ALPHA, FEATURE_WEIGHT, TEMPERATURE
+from paretorch.methods.distillation.settings import DistillationSettings
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.compression import Compression
 from paretorch.pipelines.retraining import Retraining
 from paretorch.recipes.strict import NotNegative, Positive, Strict
 
 BATCHES = 20
+TEACHING = ("temperature", "distill_weight", "features", "feature_weight")  # keys that a teacher makes sense of
 
 
 class ArmTable(Strict):
     """One point of an `[[arm]]` grid. A method's own table is a subclass, entered in `arm_methods`.
 
     Attributes:
-        lists: keys that are lists by nature, and do not expand into a grid.
+        lists: keys that are lists by nature, and do not expand into a grid; a subclass may repeat or leave out those of
+            its bases.
+        added_later: keys that the names of folders leave out where they have their defaults, so that a sweep which was
+            begun before there were such keys is resumed and not run twice.
         random_control: keys that make of an arm the same with what it removes drawn at random, which a comparison runs
             beside it; None if there is no such thing.
     """
 
     lists: ClassVar[tuple[str, ...]] = ("tune_lr",)
+    added_later: ClassVar[tuple[str, ...]] = ()
     random_control: ClassVar[Mapping[str, Any] | None] = None
 
     method: str
@@ -40,14 +47,20 @@ class ArmTable(Strict):
             InputError: for keys that exclude one another, or as the compression raises.
         """
 
+    @classmethod
+    def list_keys(cls) -> set[str]:
+        """All keys of `lists`, those of the bases included."""
+        return {key for base in cls.__mro__ for key in vars(base).get("lists", ())}
+
     def digest(self) -> str:
         """Eight characters that differ wherever two points of a method do, for the name of a folder."""
-        identity = json.dumps(self.model_dump(exclude={"method"}), sort_keys=True)
+        usual = {key for key in self.added_later if getattr(self, key) == type(self).model_fields[key].default}
+        identity = json.dumps(self.model_dump(exclude={"method", *usual}), sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
-class RetrainedTable(ArmTable):
-    """An arm that is compressed and then retrained within a budget, by one of the retraining schedules."""
+class BudgetTable(ArmTable):
+    """An arm that is trained within a budget, by one of the retraining schedules."""
 
     epochs: NotNegative | None = None
     minutes: NotNegative | None = None
@@ -103,3 +116,54 @@ class RetrainedTable(ArmTable):
             "lr": self.lr,
             "batch-norm batches": self.reestimate_batches if self.reestimate_batches != BATCHES else None,
         }
+
+
+class RetrainedTable(BudgetTable):
+    """An arm that is compressed first and then retrained, by labels alone or with a teacher."""
+
+    lists: ClassVar[tuple[str, ...]] = ("features",)
+    added_later: ClassVar[tuple[str, ...]] = ("distill", *TEACHING)
+
+    distill: bool = False
+    temperature: Positive = TEMPERATURE
+    distill_weight: Annotated[float, Field(ge=0, le=1)] = ALPHA
+    features: list[str] = Field(default=[])
+    feature_weight: NotNegative = FEATURE_WEIGHT
+
+    def retrained_arm(
+        self, compression: Compression, *, factors: Mapping[str, Any], goal: str, special: Mapping[str, Any]
+    ) -> Arm:
+        return super().retrained_arm(
+            compression, factors=factors, goal=goal, special={**special, **self._special_teaching()}
+        )
+
+    def retraining(self, **own: Any) -> Retraining:
+        return super().retraining(distillation=self._distillation(), **own)
+
+    def _distillation(self) -> DistillationSettings | None:
+        """Who teaches; None for labels alone.
+
+        Raises:
+            InputError: for keys of a teacher without one, or as `DistillationSettings`.
+        """
+        if self.distill:
+            return DistillationSettings(
+                temperature=self.temperature,
+                alpha=self.distill_weight,
+                features=tuple(self.features),
+                feature_weight=self.feature_weight,
+            )
+        if unheard := sorted({*TEACHING} & self.model_fields_set):
+            raise InputError(f"{' and '.join(unheard)} belong to a teacher, and there is none without distill = true")
+        return None
+
+    def _special_teaching(self) -> dict[str, Any]:
+        if not self.distill:
+            return {}
+        found = {
+            "temperature": self.temperature if self.temperature != TEMPERATURE else None,
+            "teacher's part": self.distill_weight if self.distill_weight != ALPHA else None,
+            "features": ", ".join(self.features) or None,
+            "features' weight": self.feature_weight if self.feature_weight != FEATURE_WEIGHT else None,
+        }
+        return {"teacher": "dense"} | {name: value for name, value in found.items() if value is not None}

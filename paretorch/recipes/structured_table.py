@@ -7,13 +7,13 @@ from pydantic import Field
 from paretorch.errors import InputError
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.structured import GateSettings, StructuredRun
-from paretorch.recipes.arm_table import RetrainedTable
+from paretorch.recipes.arm_table import BudgetTable
 from paretorch.recipes.strict import Positive
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 
 
-class StructuredTable(RetrainedTable):
+class StructuredTable(BudgetTable):
     """One training with gates; its budget is the arm's."""
 
     lists: ClassVar[tuple[str, ...]] = ("tune_lr", "pins")

@@ -102,6 +102,7 @@ class Loop:
         if self.owner is None or not self._owned_step(self.owner, index):
             self._default_step(index)
         run.clear_gradients()
+        run.batch = None
 
     def _owned_step(self, owner: Method, index: Tensor) -> bool:
         """The step of the method that owns it; False if it left this one to the trainer."""
@@ -181,7 +182,8 @@ class Loop:
         batch = self.trainer.train_set.batch(share)
         batch = {name: tensor.to(self.run.device, non_blocking=True) for name, tensor in batch.items()}
         stream = generator(self.run.seed, "prepare", self.run.step, int(share[0]))
-        return self.run.task.prepare(batch, training=True, generator=stream)
+        self.run.batch = self.run.task.prepare(batch, training=True, generator=stream)
+        return self.run.batch
 
     def _note(self, terms: dict[str, Tensor]) -> None:
         """Keep the terms of this step; on the CPU read them before the weights are touched.

@@ -80,12 +80,6 @@ CARDS = (
         stochastic=True,
     ),
     published(
-        "distillation", 2015, "Knowledge distillation", "Trains on the softened outputs of a larger model.",
-        "Hinton, Vinyals and Dean, arXiv 1503.02531, 2015", cells="objective:retrofit, derived data:retrofit",
-        relieves=("inference size", "inference compute", "inference latency", "steps to target"), worsens=("compute",),
-        charges=("extra models", "extra forward passes"), caveat="savings at inference are those of the smaller model",
-    ),
-    published(
         "fitnets", 2015, "FitNets", "A thin student also matches hidden layers of its teacher.",
         "Romero et al., ICLR 2015", cells="objective:retrofit", worsens=("compute",),
         relieves=("inference size", "inference compute"), charges=("extra models", "extra forward passes"),

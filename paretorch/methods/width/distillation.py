@@ -11,32 +11,13 @@ networks (Yu and Huang, ICCV 2019, section 3.2).
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from paretorch.errors import InputError
+from paretorch.methods.distillation.logits import IGNORED, Given, logits_of
 from paretorch.methods.method import Run
 
-IGNORED = -100  # the label where there is nothing to predict
-
-
-class _Given(nn.Module):
-    """Stands for a model whose output is known already."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
-
-    def forward(self, *inputs: Any, **keywords: Any) -> Any:
-        return self.output
-
-
-def check_distillable(task: Any) -> None:
-    """Raise InputError for a task without `logits` and `labels`, from which soft targets are made."""
-    if not (callable(getattr(task, "logits", None)) and callable(getattr(task, "labels", None))):
-        raise InputError(
-            f"distillation needs class scores, and {type(task).__name__} has no `logits` and `labels`; train with "
-            "full_pass=False, or give the task both"
-        )
+REMEDY = "train with full_pass=False"
 
 
 def loss_and_logits(run: Run, batch: Any) -> tuple[Tensor, Tensor]:
@@ -56,7 +37,7 @@ def loss_and_logits(run: Run, batch: Any) -> tuple[Tensor, Tensor]:
             f"the loss of {type(run.task).__name__} calls the model {len(outputs)} times; distillation needs one "
             "call, whose output is the target of the others. Train with full_pass=False."
         )
-    return loss, logits_of(run.task, _Given(outputs[0]), batch).detach()
+    return loss, logits_of(run.task, Given(outputs[0]), batch, remedy=REMEDY).detach()
 
 
 def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:
@@ -67,22 +48,6 @@ def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:
         batch: of the step.
         teacher: logits, (n, classes) or (n, positions, classes), detached.
     """
-    logits = logits_of(run.task, run.wrapped, batch)
+    logits = logits_of(run.task, run.wrapped, batch, remedy=REMEDY)
     labelled = run.task.labels(batch) != IGNORED
     return F.cross_entropy(logits[labelled].float(), teacher[labelled].float().softmax(-1))
-
-
-def logits_of(task: Any, model: nn.Module, batch: Any) -> Tensor:
-    """The logits of one forward pass, with gradients.
-
-    Raises:
-        InputError: if the task has none for this batch.
-    """
-    logits = task.logits(model, batch)
-    if logits is None:
-        raise InputError(
-            f"distillation needs class scores, and the `logits` of {type(task).__name__} are None; train with "
-            "full_pass=False"
-        )
-    found: Tensor = logits
-    return found

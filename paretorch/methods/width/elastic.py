@@ -18,9 +18,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from paretorch.errors import InputError
+from paretorch.methods.distillation.logits import check_distillable
 from paretorch.methods.method import Method, Run, StepResult
 from paretorch.methods.width.cutting import narrowed, plan_cut
-from paretorch.methods.width.distillation import check_distillable, distillation_loss, loss_and_logits
+from paretorch.methods.width.distillation import REMEDY, distillation_loss, loss_and_logits
 from paretorch.methods.width.grid import grids
 from paretorch.methods.width.groups import Profile, WidthGroups
 from paretorch.methods.width.held import Held, hold, restore
@@ -84,7 +85,7 @@ class ElasticTraining(Method):
 
     def start(self, run: Run) -> None:
         if self.full_pass:
-            check_distillable(run.task)
+            check_distillable(run.task, remedy=REMEDY)
         self.groups = self.given if self.given is not None else self._found(run)
         self.ordered = OrderedModel(run.model, self.groups)
         self.sampler.bind(grids(self.groups, quantum=self.quantum, min_ratio=self.min_ratio), seed=run.seed)

@@ -38,7 +38,7 @@ class Elastic(Compression):
         epochs: of fine-tuning, or None if `minutes` is given.
         minutes: time of fine-tuning steps; turned into steps once, by timing a few on this machine.
         finetuning: its learning rates and batch-norm batches; a rate that is not given is `peak_share` of the dense
-            peak for SLR, CLR (a cosine) and LLR.
+            peak for SLR, CLR (a cosine) and LLR. Where it has a teacher, that is the elastic model at its widest.
         peak_share: see there.
 
     Raises:
@@ -106,6 +106,7 @@ class Elastic(Compression):
             )
         steps = 0 if self.epochs is None else trainer.num_steps(self.epochs)
         self._retraining(dense).check_schedules(dense, [steps])
+        self.finetuning.check_teaching(trainer, model, dense=model)
 
     def at_rate(self, rate: float) -> Self:
         return replace(self, finetuning=replace(self.finetuning, lr=rate))
@@ -126,13 +127,15 @@ class Elastic(Compression):
         elastic: ElasticResult = start.found["elastic"]
         weights = self._weights(elastic)
         model, cut, entry = self._cut(trainer, elastic, weights)
-        steps = budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes)
         retraining = self._retraining(start.schedule)
+        retraining.check_teaching(trainer, model, dense=weights.model)
+        taught = retraining.methods(trainer, phase="retrain", teacher=weights.model)
+        steps = budget_steps(trainer, model, epochs=self.epochs, minutes=self.minutes, methods=taught)
         schedule = retraining.build(steps, start.schedule, 1.0)
         retrained, _ = train_phase(
             trainer,
             model,
-            Phase(name="retrain", num_steps=steps, schedule=schedule),
+            Phase(name="retrain", num_steps=steps, schedule=schedule, methods=taught),
             details={**retraining.details(schedule, start.schedule), "cut_hash": entry["cut_hash"]},
         )
         edits = (CutEdit(cut),) if cut != Cut() else ()

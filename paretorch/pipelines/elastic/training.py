@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from paretorch.errors import InputError
+from paretorch.methods.distillation.logits import check_distillable, logits_of
 from paretorch.methods.method import Method
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.width.allocation.costs import cost_of
 from paretorch.methods.width.calibration import Calibration
-from paretorch.methods.width.distillation import check_distillable, logits_of
+from paretorch.methods.width.distillation import REMEDY
 from paretorch.methods.width.dpod import DPOD, restored
 from paretorch.methods.width.dpod_events import ShrinkPlan
 from paretorch.methods.width.elastic import ElasticTraining
@@ -117,14 +118,17 @@ class ElasticRun:
         if not self.epochs > 0:
             raise InputError(f"the elastic training needs a positive number of epochs; got {self.epochs}")
         self.training.check()
+        self.training.refuse_teaching("the elastic training")
         if self.training.schedule.upper() == "ALLR":
             raise InputError("ALLR takes its rate from a cut that comes before; choose SLR, LLR or CLR")
 
     @property
     def key(self) -> str:
         """Names the training, the same for all models that share it."""
-        described = json.dumps(asdict(self), sort_keys=True)
-        return f"elastic-{hashlib.sha256(described.encode()).hexdigest()[:8]}"
+        described = asdict(self)
+        del described["training"]["distillation"]  # there is none, and folders are named as before there could be one
+        text = json.dumps(described, sort_keys=True)
+        return f"elastic-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def method_ids(self) -> list[str]:
         """Cards of the methods that act."""
@@ -255,11 +259,11 @@ class ElasticRun:
 
 def _check_teacher(trainer: Trainer, model: nn.Module) -> None:
     """Refuse a task without class scores, from which a full pass makes soft targets; the model is left as it is."""
-    check_distillable(trainer.task)
+    check_distillable(trainer.task, remedy=REMEDY)
     own = copy.deepcopy(model).to(trainer.device).eval()
     for batch in training_batches(trainer, name="elastic-check", count=1, augmented=False):
         with torch.no_grad():
-            logits_of(trainer.task, own, batch)
+            logits_of(trainer.task, own, batch, remedy=REMEDY)
 
 
 def _after(method: ElasticTraining, step: int, groups: WidthGroups) -> Profile:
