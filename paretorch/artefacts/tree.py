@@ -81,6 +81,19 @@ def load_tree(path: str | os.PathLike[str], device: str | torch.device = "cpu") 
             any byte of it differs from what was written.
     """
     file = Path(path)
+    structure = checked_structure(file)
+    with safe_open(file, framework="pt", device="cpu") as handle:
+        # Copies, because the reader maps the file into memory and the file may be replaced or removed meanwhile.
+        tensors = {name: handle.get_tensor(name).to(device, copy=True) for name in handle.keys()}  # noqa: SIM118
+    return _decode(structure, tensors, {})
+
+
+def checked_structure(file: Path) -> Any:
+    """The JSON form of the tree in a file whose every byte is as it was written; no tensor is read.
+
+    Raises:
+        ArtefactError: as `load_tree`.
+    """
     header = _read_header(file)
     # The version comes first: a newer format may be sealed differently, and "damaged" would be the wrong message.
     version = header.get("format")
@@ -99,10 +112,7 @@ def load_tree(path: str | os.PathLike[str], device: str | torch.device = "cpu") 
             f"{file} was changed or damaged after it was written: its bytes have SHA-256 {actual}, and it says "
             f"{expected!r}. Restore it from a copy, or go back to an earlier checkpoint."
         )
-    with safe_open(file, framework="pt", device="cpu") as handle:
-        # Copies, because the reader maps the file into memory and the file may be replaced or removed meanwhile.
-        tensors = {name: handle.get_tensor(name).to(device, copy=True) for name in handle.keys()}  # noqa: SIM118
-    return _decode(header["tree"], tensors, {})
+    return header["tree"]
 
 
 class _Writer:
