@@ -36,6 +36,7 @@ CARDS = cards()
 SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
 ELASTIC = {"ordered-dropout", "universally-slimmable"}  # compared in width/test_elastic_costs.py
 TRAINED = {"structured-cs", "maestro"}  # in width/test_structured_continuous.py and rank/test_costs.py
+FROM_SCRATCH = {"gmp", "bimp"}  # in sparsity/gradual/test_costs.py
 COMPARED = {
     "magnitude",
     "masks",
@@ -47,6 +48,7 @@ COMPARED = {
     "profile-search",
     *ELASTIC,
     *TRAINED,
+    *FROM_SCRATCH,
     *SCHEDULES,
 }
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)

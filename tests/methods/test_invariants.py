@@ -7,6 +7,7 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_allocation,
     invariants_of_cutting,
     invariants_of_dpod,
+    invariants_of_gradual,
     invariants_of_rank,
     invariants_of_schedules,
     invariants_of_sparsity,

@@ -15,7 +15,9 @@ from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.catalogue import all_cards, cards
 from paretorch.methods.method import Method
 from paretorch.methods.rank.factorize import factorise_
-from paretorch.methods.schedules import DenseSchedule, Linear, retraining_schedule
+from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
+from paretorch.methods.sparsity.gradual.gmp import GMP
+from paretorch.methods.sparsity.gradual.schedule import Interval
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.patterns import filter_masks, nm_masks
@@ -32,7 +34,9 @@ from paretorch.methods.width.profile import allocate
 from paretorch.methods.width.structured_continuous import StructuredContinuous
 from paretorch.methods.width.tables import Table
 from paretorch.methods.width.tracing import find_groups
-from paretorch.training.settings import TrainSettings
+from paretorch.pipelines.bimp import BIMP
+from paretorch.pipelines.compression import Start
+from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.trainer import Trainer
 
@@ -230,6 +234,44 @@ def test_reshaping_method_leaves_a_smaller_or_another_set_of_tensors(name: str) 
     assert sum(p.numel() for p in made.parameters()) < sum(p.numel() for p in whole.parameters())
 
 
+def fitting(*methods: Method) -> Callable[[Trainer], nn.Module]:
+    """Trains the network with the methods."""
+
+    def fit(trainer: Trainer) -> nn.Module:
+        model = trainer.model()
+        trainer.fit(model, phase="dense", num_steps=STEPS, schedule=lambda _step: PEAK, methods=methods)
+        return model
+
+    return fit
+
+
+def budgeted(trainer: Trainer) -> nn.Module:
+    start = Start(model=network(), schedule=DenseSchedule.of(Constant(num_steps=STEPS, peak=PEAK)))
+    return BIMP(sparsity=0.5, epochs=STEPS, dense_epochs=3).run_from(trainer, start).model
+
+
+# These need a run of ours: methods that train from scratch, made sparse on the way.
+FROM_SCRATCH: dict[str, Callable[[], Callable[[Trainer], nn.Module]]] = {
+    "gmp": lambda: fitting(GMP(sparsity=0.5, interval=Interval(steps=1))),
+    "bimp": lambda: budgeted,
+}
+
+
+def from_scratch(train: Callable[[Trainer], nn.Module]) -> dict[str, Tensor]:
+    """Parameters and buffers of a network after an epoch a step, all on one batch."""
+    ((inputs, targets),) = batches(1)
+    data = (inputs, targets)
+    task = SupervisedTask(network, train=data, evaluation=data, test=data)
+    model = train(Trainer(task, TrainSettings(batch_size=12, optimizer=OptimizerSpec(lr=PEAK), device="cpu")))
+    return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
+@pytest.mark.parametrize("name", sorted(FROM_SCRATCH))
+def test_a_method_that_trains_from_scratch_leaves_the_trajectory(name: str) -> None:
+    assert difference(from_scratch(fitting()), from_scratch(fitting())) == 0.0
+    assert difference(from_scratch(FROM_SCRATCH[name]()), from_scratch(fitting())) > 1e-3
+
+
 EQUIVALENT: dict[str, Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]] = {
     "channels-last": lambda: (
         trained(network(), forward=lambda model, x: model.to(memory_format=torch.channels_last)(x)),
@@ -248,7 +290,12 @@ EQUIVALENT: dict[str, Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]]
 
 def test_every_method_that_ships_is_on_one_of_the_two_sides() -> None:
     shipped = {name: card.semantic_class for name, card in cards().items()}
-    assert {name for name, kind in shipped.items() if kind == "semantic"} == {*SEMANTIC, *RESHAPING, "masks"}
+    assert {name for name, kind in shipped.items() if kind == "semantic"} == {
+        *SEMANTIC,
+        *RESHAPING,
+        *FROM_SCRATCH,
+        "masks",
+    }
     assert {name for name, kind in shipped.items() if kind == "math_equivalent"} <= EQUIVALENT.keys()
     assert {all_cards()[name].semantic_class for name in EQUIVALENT} == {"math_equivalent"}
 
