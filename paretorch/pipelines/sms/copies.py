@@ -94,6 +94,7 @@ class CopiesRun:
             NotFiniteError: if a copy diverges, naming it.
         """
         self._check_copies(trainer, dense)
+        self.imp.retraining.check_teaching(trainer, model, dense=model)
         assert trainer.directory is not None
         with Units(trainer) as units:
             return _Cycles(self, trainer, trainer.directory, units=units, teacher=model, dense=dense).run()
@@ -133,7 +134,8 @@ class _Cycles:
         self.teacher, self.dense = teacher, dense
         self.model = copy.deepcopy(teacher).to(trainer.device)
         self.masks: Masks | None = None
-        total = budget_steps(trainer, self.model, epochs=self.imp.epochs, minutes=self.imp.minutes)
+        self.taught = self.imp.retraining.methods(trainer, phase="calibrate", teacher=teacher)
+        total = budget_steps(trainer, self.model, epochs=self.imp.epochs, minutes=self.imp.minutes, methods=self.taught)
         self.splits = run._splits(trainer, total)
         self.entries: list[dict[str, Any]] = []
 
@@ -163,7 +165,6 @@ class _Cycles:
         ]
         units = self._units(cycle)
         if not all(unit.result.exists() for unit in units):
-            taught = retraining.methods(self.trainer, phase=f"retrain-{cycle}", teacher=self.teacher)
             save_start(
                 self.directory,
                 _start_name(cycle),
@@ -171,7 +172,7 @@ class _Cycles:
                 masks=self.masks,
                 schedules=schedules,
                 retraining=retraining,
-                teacher=self.teacher if taught else None,
+                teacher=self.teacher if self.taught else None,
             )
         done = self.units.run(units)
         self.directory.remove(_start_name(cycle))

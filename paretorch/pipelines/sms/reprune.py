@@ -129,7 +129,8 @@ class RePrune(Compression):
 
     def _in_steps(self, trainer: Trainer, start: Start) -> IMP:
         """The same with a budget in minutes turned into epochs, once for all runs."""
-        steps = budget_steps(trainer, start.model, epochs=self.epochs, minutes=self.minutes)
+        taught = self.retraining.methods(trainer, phase="calibrate", teacher=start.model)
+        steps = budget_steps(trainer, start.model, epochs=self.epochs, minutes=self.minutes, methods=taught)
         return replace(self._imp, epochs=steps / trainer.steps_per_epoch, minutes=None)
 
     def _merge(
