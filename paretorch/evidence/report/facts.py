@@ -20,7 +20,7 @@ def environments(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Name -> value over all runs; where runs differ, every value, separated by " | "."""
     found: dict[str, dict[str, None]] = {}
     for record in records:
-        for name, value in _flat(record.env):
+        for name, value in rows_of(record.env):
             found.setdefault(name, {})[value] = None
     return [(name, " | ".join(values)) for name, values in found.items()]
 
@@ -36,7 +36,8 @@ def notes(records: Sequence[RunRecord]) -> list[str]:
     return [f"{note} ({plural(count, 'run')})" for note, count in counts.items()]
 
 
-def _flat(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+def rows_of(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name -> value of one environment."""
     rows = []
     for name, value in env.items():
         words = name.replace("_", " ")

@@ -49,6 +49,15 @@ _METHODS = {
 }
 
 
+_SENSITIVITY = {
+    "sparsity": "Fraction of the weights of the one layer that are exactly zero: the smallest in absolute value.",
+    "dense": "The same network with no layer pruned.",
+    "loss": "How much worse the metric becomes when this one layer is pruned, without retraining.",
+    "MACs": "Multiply-accumulates, counted on paper. Zeros in a dense tensor do not make a dense kernel faster.",
+    "theoretical": _ALWAYS["theoretical"],
+}
+
+
 def terms(arms: Sequence[Arm]) -> dict[str, str]:
     """Word -> explanation: the general words, and the methods and schedules that these arms use."""
     used = [str(arm.group.get(name)) for name in ("method", "schedule") for arm in arms]
@@ -60,3 +69,8 @@ def comparison_terms(axis: Axis) -> dict[str, str]:
     """Word -> explanation for a comparison of families of durations, whose cost is counted on `axis`."""
     shared = {word: _ALWAYS[word] for word in ("±", "low-n", "paired", "measured", "theoretical")}
     return _COMPARISON | (_SPEEDUP if axis == "seconds" else {}) | shared
+
+
+def sensitivity_terms() -> dict[str, str]:
+    """Word -> explanation for the page of layers that were pruned one at a time."""
+    return dict(_SENSITIVITY)
