@@ -8,9 +8,13 @@ from typing import Any
 from paretorch.errors import InputError
 from paretorch.pipelines.arm import Arm
 from paretorch.recipes.arm_table import ArmTable
+from paretorch.recipes.bimp_table import BimpTable
 from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.elastic_table import DpodTable, ElasticTable
+from paretorch.recipes.gradual_table import GmpTable
 from paretorch.recipes.imp_table import ImpTable
+from paretorch.recipes.reprune_table import ReprunedTable
+from paretorch.recipes.sms_table import SmsTable
 from paretorch.recipes.strict import nearest, validated
 from paretorch.recipes.structured_table import StructuredTable
 
@@ -20,6 +24,10 @@ METHODS: dict[str, type[ArmTable]] = {
     "elastic": ElasticTable,
     "dpod": DpodTable,
     "structured-cs": StructuredTable,
+    "bimp": BimpTable,
+    "sms": SmsTable,
+    "reprune": ReprunedTable,
+    "gmp": GmpTable,
 }
 
 

@@ -8,19 +8,20 @@ from pydantic import Field
 from paretorch.errors import InputError
 from paretorch.methods.schedules import NormScope
 from paretorch.pipelines.arm import Arm
+from paretorch.pipelines.compression import Compression
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import Selection
+from paretorch.pipelines.retraining import Retraining
 from paretorch.recipes.arm_table import RetrainedTable
 from paretorch.recipes.strict import Sparsity
 
 
-class ImpTable(RetrainedTable):
-    """Weights are zero, shapes stay."""
+class PrunedTable(RetrainedTable):
+    """The keys of arms that prune by magnitude in cycles and retrain after each."""
 
     lists: ClassVar[tuple[str, ...]] = ("tune_lr", "include", "exclude")
     random_control: ClassVar[Mapping[str, Any] | None] = {"allocation": "random"}
 
-    method: Literal["imp"] = "imp"
     sparsity: Sparsity | None = None
     cycles: Annotated[int, Field(ge=1)] = 1
     allocation: str = "global"
@@ -30,26 +31,34 @@ class ImpTable(RetrainedTable):
     norm_scope: NormScope = "prunable"
     keep_optimizer: bool = False
 
-    def arm(self) -> Arm:
-        self._check()
-        factors: dict[str, Any] = {"method": "IMP", "cycles": self.cycles}
+    def pruned_arm(self, compression: Compression, *, method: str, special: Mapping[str, Any]) -> Arm:
+        """The arm of a compression.
+
+        Args:
+            compression: what is done.
+            method: what people call it.
+            special: settings that differ from the usual ones, beside those of pruning.
+        """
+        factors: dict[str, Any] = {"method": method, "cycles": self.cycles}
         if self.sparsity is not None:
             factors["sparsity"] = self.sparsity
-        imp = IMP(
-            sparsity=self.sparsity,
-            epochs=self.epochs,
-            minutes=self.minutes,
-            cycles=self.cycles,
-            selection=Selection(
-                allocation=self.layer_sparsity or self.allocation, include=self.include, exclude=self.exclude
-            ),
-            retraining=self.retraining(norm_scope=self.norm_scope, keep_optimizer=self.keep_optimizer),
-        )
         goal = "per layer" if self.sparsity is None else f"{self.sparsity * 100:.4g} %"
-        return self.retrained_arm(imp, factors=factors, goal=goal, special=self._special())
+        return self.retrained_arm(compression, factors=factors, goal=goal, special=self._special() | dict(special))
 
-    def _check(self) -> None:
-        """Refuse keys that exclude one another."""
+    def selection(self) -> Selection:
+        """What is pruned."""
+        return Selection(allocation=self.layer_sparsity or self.allocation, include=self.include, exclude=self.exclude)
+
+    def retraining_of_cycles(self) -> Retraining:
+        """How each cycle is retrained."""
+        return self.retraining(norm_scope=self.norm_scope, keep_optimizer=self.keep_optimizer)
+
+    def check_pruning(self) -> None:
+        """Refuse keys that exclude one another.
+
+        Raises:
+            InputError: saying which.
+        """
         self.check_rates()
         if (self.sparsity is None) == (self.layer_sparsity is None):
             raise InputError("an arm has either `sparsity` or `layer_sparsity`")
@@ -69,3 +78,21 @@ class ImpTable(RetrainedTable):
             "batch-norm batches": rates["batch-norm batches"],
         }
         return {name: value for name, value in found.items() if value is not None}
+
+
+class ImpTable(PrunedTable):
+    """Weights are zero, shapes stay."""
+
+    method: Literal["imp"] = "imp"
+
+    def arm(self) -> Arm:
+        self.check_pruning()
+        imp = IMP(
+            sparsity=self.sparsity,
+            epochs=self.epochs,
+            minutes=self.minutes,
+            cycles=self.cycles,
+            selection=self.selection(),
+            retraining=self.retraining_of_cycles(),
+        )
+        return self.pruned_arm(imp, method="IMP", special={})
