@@ -33,7 +33,7 @@ from paretorch.methods.averaging.candidates import (
 from paretorch.methods.averaging.zero_patterns import ZeroPatterns
 from paretorch.methods.sparsity.masks import Masks
 
-PIECE_ENTRIES = 1 << 19
+PIECE_ENTRIES = 1 << 18
 """Entries of all candidates together that are in memory at once, in float64."""
 WEIGHTS_TOLERANCE = 1e-6
 

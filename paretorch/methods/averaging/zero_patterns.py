@@ -1,8 +1,8 @@
 """Whether the candidates of a soup were pruned alike: an average of differing masks has the zeros that all share only.
 
 With the masks at hand they must be equal, and every candidate must be zero where they say so. Without them the exact
-zeros of the matrices stand for them: a candidate that has more than one per cent of its entries zero where another has
-not is refused; fewer happen by chance. The rule for candidates without masks is ours.
+zeros of the matrices stand for them: a candidate whose zeros differ from those of the first in more than one per cent
+of the entries is refused; fewer happen by chance. The rule for candidates without masks is ours.
 
 Source of the requirement: Zimmer, Spiegel and Pokutta, ICLR 2024 (Sparse Model Soups), section 3: candidates share the
 mask, so that averaging keeps the sparsity.
@@ -10,7 +10,6 @@ mask, so that averaging keeps the sparsity.
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from paretorch.errors import InputError
@@ -33,7 +32,7 @@ def common_masks(candidates: Sequence[Candidate]) -> Masks | None:
             raise InputError(f"candidate {bare.name!r} comes without masks, and others with them; give all or none")
         if candidate.masks is not None and first.masks is not None and candidate.masks != first.masks:
             raise InputError(
-                f"candidate {candidate.name!r} has other masks than {first.name!r} ({_differing(candidate, first)}); "
+                f"candidate {candidate.name!r} has other masks than {first.name!r} ({_in_words(candidate, first)}); "
                 "their average would be less sparse than either. Average copies that were retrained from one pruned "
                 "model"
             )
@@ -55,7 +54,8 @@ class ZeroPatterns:
         self._masks = common_masks(candidates)
         self._layout = layout
         self._entries = 0
-        self._lost = dict.fromkeys((candidate.name for candidate in candidates), 0)
+        self._first = candidates[0].name
+        self._differing = dict.fromkeys((candidate.name for candidate in candidates), 0)
         for name, mask in self._masks.items() if self._masks is not None else ():
             if name not in layout or layout[name][0] != tuple(mask.shape) or not layout[name][1].is_floating_point:
                 raise InputError(
@@ -79,29 +79,28 @@ class ZeroPatterns:
                             "masks.apply_(model) zeroes them, masks.attach(model, optimizer) keeps them zero"
                         )
         elif len(self._layout[name][0]) > 1 and self._layout[name][1].is_floating_point:
-            zeros = {candidate: value == 0 for candidate, value in values.items()}
-            common = torch.stack(list(zeros.values())).all(dim=0)
-            self._entries += common.numel()
-            for candidate, zero in zeros.items():
-                self._lost[candidate] += int((zero & ~common).sum())
+            zeros = values[self._first] == 0
+            self._entries += zeros.numel()
+            for candidate, value in values.items():
+                self._differing[candidate] += int(((value == 0) != zeros).sum())
 
     def finish(self) -> None:
         """After the last piece.
 
         Raises:
-            InputError: naming the candidate with the most zeros that another candidate fills.
+            InputError: naming the first candidate whose zeros are elsewhere.
         """
-        worst = max(self._lost, key=lambda name: self._lost[name])
-        if self._lost[worst] > CHANCE_ZEROS * self._entries:
-            raise InputError(
-                f"candidate {worst!r} has {self._lost[worst]} zeros among {self._entries} matrix entries that are not "
-                "zero in every other candidate: they were pruned with different masks, and the average would be less "
-                "sparse. Average copies that were retrained from one pruned model, or give masks that say what is "
-                "pruned in all of them"
-            )
+        for candidate, differing in self._differing.items():
+            if differing > CHANCE_ZEROS * self._entries:
+                raise InputError(
+                    f"candidate {candidate!r} has its zeros elsewhere than {self._first!r}, in {differing} of "
+                    f"{self._entries} matrix entries: the two were pruned with different masks, and the average would "
+                    "be less sparse. Average copies that were retrained from one pruned model, or give masks that say "
+                    "what is pruned in all of them"
+                )
 
 
-def _differing(one: Candidate, other: Candidate) -> str:
+def _in_words(one: Candidate, other: Candidate) -> str:
     """Where two sets of masks differ, in words."""
     mine, theirs = one.masks, other.masks
     assert mine is not None
