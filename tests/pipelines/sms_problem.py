@@ -3,7 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.methods.method import Method, Run
+from paretorch.methods.schedules import MultiStep
+from paretorch.pipelines.compression import Start
+from paretorch.pipelines.dense import train_dense
+from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
+from paretorch.training.tasks.registry import make_task
+from paretorch.training.trainer import Trainer
 
 SOURCE = f"{__name__}:task"
 NUM_WEIGHTS = 8 * 24 + 24 * 3  # prunable weights of the model below
 STEPS_PER_EPOCH = 12
-SETTINGS = TrainSettings(
-    batch_size=20, optimizer=OptimizerSpec(lr=0.1, weight_decay=1e-4), checkpoint_seconds=0, device="cpu"
-)
+SEED = 3
+SETTINGS = TrainSettings(batch_size=20, optimizer=OptimizerSpec(lr=0.1, weight_decay=1e-4), device="cpu")
+OFTEN = replace(SETTINGS, checkpoint_seconds=0)  # so that a process that is killed has a checkpoint
+TIMES = ("seconds", "step_time", "overhead", "energy", "wall_s", "workers", "curve")
 
 
 class Small(nn.Module):
@@ -64,15 +73,38 @@ class Problem(SupervisedTask):
         return self.trouble
 
 
-def task(
-    kind: str = "", step: int = -1, num_steps: list[int] = [], seeds: list[int] = [], marker: str = "", slow_s: float = 0.0  # noqa: B006, E501
-) -> Problem:
+def task(**trouble: Any) -> Problem:
     """The task, with trouble at a step of every training of so many steps, if asked."""
     stream = torch.Generator().manual_seed(5)
     x = torch.randn(400, 8, generator=stream)
     y = (x @ torch.randn(8, 3, generator=stream)).argmax(1)
     found = Problem(Small, train=(x[:240], y[:240]), evaluation=(x[240:320], y[240:320]), test=(x[320:], y[320:]))
-    if kind or slow_s:
-        wanted = {"kind": kind, "step": step, "num_steps": num_steps, "seeds": seeds, "marker": marker}
-        found.trouble = [Trouble({**wanted, "slow_s": slow_s})]
+    if trouble:
+        usual = {"kind": "", "step": -1, "num_steps": [], "seeds": [], "marker": "", "slow_s": 0.0}
+        found.trouble = [Trouble(usual | trouble)]
     return found
+
+
+def trainer(directory: RunDirectory | None = None, *, workers: int = 1, often: bool = False, **trouble: Any) -> Trainer:
+    """A trainer that worker processes can build too."""
+    made = make_task(SOURCE, options=trouble)
+    return Trainer(made, OFTEN if often else SETTINGS, seed=SEED, directory=directory, workers=workers)
+
+
+@cache
+def start() -> Start:
+    """A trained dense model."""
+    schedule = MultiStep(num_steps=10 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75))
+    dense = train_dense(trainer(), schedule)
+    return Start(model=dense.model, schedule=dense.schedule)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two models are equal bit by bit, statistics and counters included."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def counted(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ledger lines without what a clock measured."""
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
