@@ -13,8 +13,10 @@ from dataclasses import replace
 import pytest
 
 from paretorch.evidence.report import write_report
+from paretorch.evidence.report.sensitivity_page import write_sensitivity_page
 from paretorch.evidence.report.style import DARK, DISTINCT, PAGE_DARK, PAGE_LIGHT, marks
 from tests.evidence.families import BASE, FAST, REFUSED, diverged, family, write
+from tests.evidence.sensitivities import sensitivities
 from tests.evidence.test_report import Page
 
 pytestmark = pytest.mark.slow
@@ -80,7 +82,8 @@ def files(sweep, tmp_path_factory):
         "comparison": {"runs/a": runs, "runs/b": other, "runs/c": losses},
     }
     pages = {name: write_report(records, folder / f"{name}.html", command="c" * 300) for name, records in given.items()}
-    return pages | {"speedup": _speedup_page(folder)}
+    layers = write_sensitivity_page(sensitivities("x" * 80, *(f"l{i}" for i in range(20))), folder / "sensitivity.html")
+    return pages | {"speedup": _speedup_page(folder), "sensitivity": layers}
 
 
 def _speedup_page(folder):
@@ -162,7 +165,7 @@ def visit(browser):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison", "speedup"])
+@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison", "speedup", "sensitivity"])
 def test_every_page_is_drawn_readable_and_fits_the_screen(visit, files, name, scheme):
     seen = visit(files[name], width=WIDTHS[0], scheme=scheme)
     figures = Page(files[name].read_text(encoding="utf-8")).figures()
