@@ -37,6 +37,7 @@ SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
 ELASTIC = {"ordered-dropout", "universally-slimmable"}  # compared in width/test_elastic_costs.py
 TRAINED = {"structured-cs", "maestro"}  # in width/test_structured_continuous.py and rank/test_costs.py
 FROM_SCRATCH = {"gmp", "bimp"}  # in sparsity/gradual/test_costs.py
+SUBSTITUTED = {"dpf", "dnw", "soft-threshold", "dst"}  # in sparsity/gradual/test_substitution_costs.py
 COMPARED = {
     "magnitude",
     "masks",
@@ -49,6 +50,7 @@ COMPARED = {
     *ELASTIC,
     *TRAINED,
     *FROM_SCRATCH,
+    *SUBSTITUTED,
     *SCHEDULES,
 }
 MLP_INPUT, CNN_INPUT = torch.randn(5, 20), torch.randn(5, 3, 8, 8)

@@ -12,6 +12,7 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_schedules,
     invariants_of_sparsity,
     invariants_of_structured,
+    invariants_of_substitution,
     invariants_of_width,
 )
 from tests.methods.invariants import CHECKS, invariant

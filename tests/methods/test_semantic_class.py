@@ -16,8 +16,12 @@ from paretorch.methods.catalogue import all_cards, cards
 from paretorch.methods.method import Method
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
+from paretorch.methods.sparsity.gradual.dnw import DNW
+from paretorch.methods.sparsity.gradual.dpf import DPF
+from paretorch.methods.sparsity.gradual.dst import DST
 from paretorch.methods.sparsity.gradual.gmp import GMP
 from paretorch.methods.sparsity.gradual.schedule import Interval
+from paretorch.methods.sparsity.gradual.soft_threshold import SoftThreshold
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.patterns import filter_masks, nm_masks
@@ -253,6 +257,10 @@ def budgeted(trainer: Trainer) -> nn.Module:
 # These need a run of ours: methods that train from scratch, made sparse on the way.
 FROM_SCRATCH: dict[str, Callable[[], Callable[[Trainer], nn.Module]]] = {
     "gmp": lambda: fitting(GMP(sparsity=0.5, interval=Interval(steps=1))),
+    "dpf": lambda: fitting(DPF(sparsity=0.5, interval=Interval(steps=1))),
+    "dnw": lambda: fitting(DNW(sparsity=0.5)),
+    "soft-threshold": lambda: fitting(SoftThreshold(sparsity=0.5, initial=-2.0)),
+    "dst": lambda: fitting(DST(sparsity=0.5, penalty=0.1)),
     "bimp": lambda: budgeted,
 }
 

@@ -66,12 +66,6 @@ CARDS = (
         relieves=(*_SMALLER, "compute"), realised_by=_KERNEL,
     ),
     published(
-        "dpf", 2020, "Dynamic pruning with feedback", "Applies the gradient at the pruned weights to the dense ones, "
-        "so that pruned weights can return.", "Lin, Stich, Barba, Dmitriev and Jaggi, ICLR 2020",
-        cells="parameters:remove", relieves=_SMALLER, realised_by=_KERNEL, needs_total_duration=True,
-        schedule_params=(("end of pruning", 1.0),), caveat="the end of pruning is a setting",
-    ),
-    published(
         "movement", 2020, "Movement pruning", "Prunes during fine-tuning the weights that move towards zero.",
         "Sanh, Wolf and Rush, NeurIPS 2020", cells="parameters:remove", phase="finetune", relieves=_SMALLER,
         worsens=("memory capacity",), realised_by=_KERNEL,
@@ -87,11 +81,6 @@ CARDS = (
         "whose rate is high.", "Molchanov, Ashukha and Vetrov, ICML 2017",
         cells="parameters:remove, objective:retrofit", relieves=_SMALLER,
         worsens=("memory capacity", "memory bandwidth"), stochastic=True, realised_by=_KERNEL,
-    ),
-    published(
-        "soft-threshold", 2020, "Soft threshold reparametrisation", "Learns a threshold per layer below which weights "
-        "are zero.", "Kusupati et al., ICML 2020", cells="parameters:remove", relieves=_SMALLER, realised_by=_KERNEL,
-        worsens=("memory bandwidth",),
     ),
     published(
         "continuous-sparsification", 2020, "Continuous sparsification", "Learns a soft mask whose temperature is "
