@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run
@@ -42,6 +43,7 @@ class TrainingRun(Run):
         self.device = accelerator.device
         self.step = self.epoch = self.num_steps = self.steps_per_epoch = 0
         self.logged: dict[str, float] = {}
+        self.handles: list[RemovableHandle] = []
 
     def wrap(self) -> None:
         """Wrap the model for distributed training; called again whenever parameters were replaced."""

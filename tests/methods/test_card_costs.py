@@ -37,6 +37,7 @@ SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
 ELASTIC = {"ordered-dropout", "universally-slimmable"}  # compared in width/test_elastic_costs.py
 TRAINED = {"structured-cs", "maestro"}  # in width/test_structured_continuous.py and rank/test_costs.py
 FROM_SCRATCH = {"gmp", "bimp"}  # in sparsity/gradual/test_costs.py
+ENTRY_BY_ENTRY = {"gsm", "lc", "rigl"}  # in sparsity/gradual/test_gradient_costs.py
 SUBSTITUTED = {"dpf", "dnw", "soft-threshold", "dst"}  # in sparsity/gradual/test_substitution_costs.py
 COMPARED = {
     "magnitude",
@@ -45,11 +46,13 @@ COMPARED = {
     "filter-norm",
     "group-importance",
     "bn-reestimate",
+    "distillation",  # in distillation/test_costs.py
     "dpod",
     "profile-search",
     *ELASTIC,
     *TRAINED,
     *FROM_SCRATCH,
+    *ENTRY_BY_ENTRY,
     *SUBSTITUTED,
     *SCHEDULES,
 }

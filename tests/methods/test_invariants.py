@@ -6,7 +6,9 @@ from paretorch.methods.catalogue import cards
 from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_allocation,
     invariants_of_cutting,
+    invariants_of_distillation,
     invariants_of_dpod,
+    invariants_of_gradients,
     invariants_of_gradual,
     invariants_of_rank,
     invariants_of_schedules,

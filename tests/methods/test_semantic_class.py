@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint_sequential
 
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
 from paretorch.methods.catalogue import all_cards, cards
+from paretorch.methods.distillation.objective import divergence
 from paretorch.methods.method import Method
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
@@ -20,6 +21,9 @@ from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
 from paretorch.methods.sparsity.gradual.dst import DST
 from paretorch.methods.sparsity.gradual.gmp import GMP
+from paretorch.methods.sparsity.gradual.gsm import GSM
+from paretorch.methods.sparsity.gradual.lc import LC
+from paretorch.methods.sparsity.gradual.rigl import RigL
 from paretorch.methods.sparsity.gradual.schedule import Interval
 from paretorch.methods.sparsity.gradual.soft_threshold import SoftThreshold
 from paretorch.methods.sparsity.magnitude import magnitude_masks
@@ -102,6 +106,19 @@ def masked() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return trained(held, masks=masks), trained(free)
 
 
+def distilled() -> dict[str, Tensor]:
+    """With the softened outputs of another network beside the labels."""
+    model, teacher = network(), nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=PEAK, momentum=0.9)
+    for inputs, targets in batches():
+        logits = model(inputs)
+        soft = divergence(logits, teacher(inputs).detach(), temperature=4.0)
+        (0.5 * nn.functional.cross_entropy(logits, targets) + 0.5 * 16 * soft).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
 def reestimated() -> dict[str, Tensor]:
     model = network()
     reestimate_batchnorm(model, [x for x, _ in batches(2)])
@@ -122,6 +139,7 @@ SEMANTIC: dict[str, Callable[[], dict[str, Tensor]]] = {
     "nm-pattern": lambda: pruned(lambda model: nm_masks(model, n=2, m=4)),
     "filter-norm": lambda: pruned(lambda model: filter_masks(model, sparsity=0.5)),
     "bn-reestimate": reestimated,
+    "distillation": distilled,
     **{name: (lambda name=name: scheduled(name)) for name in ("ft", "lrw", "slr", "clr", "llr", "allr")},
 }
 
@@ -254,6 +272,12 @@ def budgeted(trainer: Trainer) -> nn.Module:
     return BIMP(sparsity=0.5, epochs=STEPS, dense_epochs=3).run_from(trainer, start).model
 
 
+def decaying(trainer: Trainer) -> nn.Module:
+    """LC acts by weight decay, which the other runs here have not."""
+    settings = TrainSettings(batch_size=12, optimizer=OptimizerSpec(lr=PEAK, weight_decay=1e-3), device="cpu")
+    return fitting(LC(sparsity=0.5))(Trainer(trainer.task, settings))
+
+
 # These need a run of ours: methods that train from scratch, made sparse on the way.
 FROM_SCRATCH: dict[str, Callable[[], Callable[[Trainer], nn.Module]]] = {
     "gmp": lambda: fitting(GMP(sparsity=0.5, interval=Interval(steps=1))),
@@ -261,6 +285,9 @@ FROM_SCRATCH: dict[str, Callable[[], Callable[[Trainer], nn.Module]]] = {
     "dnw": lambda: fitting(DNW(sparsity=0.5)),
     "soft-threshold": lambda: fitting(SoftThreshold(sparsity=0.5, initial=-2.0)),
     "dst": lambda: fitting(DST(sparsity=0.5, penalty=0.1)),
+    "gsm": lambda: fitting(GSM(sparsity=0.5)),
+    "lc": lambda: decaying,
+    "rigl": lambda: fitting(RigL(sparsity=0.5, interval=2)),
     "bimp": lambda: budgeted,
 }
 

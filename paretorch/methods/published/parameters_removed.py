@@ -54,13 +54,6 @@ CARDS = (
         stochastic=True, stateful=True,
     ),
     published(
-        "rigl", 2020, "RigL", "Trains with a fixed number of weights: the smallest are dropped and those of largest "
-        "gradient are grown.", "Evci, Gale, Menick, Castro and Elsen, ICML 2020",
-        cells="parameters:remove, parameters:reorder", relieves=(*_SMALLER, "compute"), realised_by=_KERNEL,
-        stateful=True, needs_total_duration=True, schedule_params=(("first update", 0.0),), caveat="dense gradients "
-        "are needed at every update of the topology, and the last one is a setting",
-    ),
-    published(
         "top-kast", 2020, "Top-KAST", "Keeps forward and backward pass sparse with two nested sets of weights.",
         "Jayakumar, Pascanu, Rae, Osindero and Elsen, NeurIPS 2020", cells="parameters:remove, derived data:remove",
         relieves=(*_SMALLER, "compute"), realised_by=_KERNEL,
