@@ -148,10 +148,11 @@ class Distillation(Method):
         if not self.acts:
             return
         check_distillable(run.task, remedy=REMEDY)
-        if weighers := [m.name for m in getattr(run, "methods", ()) if implements(m, "weigh")]:
+        others = getattr(run, "methods", ())
+        if unequal := [m.name for m in others if implements(m, "weigh") or implements(m, "training_step")]:
             raise InputError(
-                f"distillation weighs the labels' loss of all examples alike, and {weighers} weigh them differently; "
-                "use them in different phases"
+                f"distillation weighs all examples alike, in the one forward pass of the trainer's own step; {unequal} "
+                "weigh examples or own the step: use them in different phases"
             )
         for name in self.features:
             submodule(run.model, name)
