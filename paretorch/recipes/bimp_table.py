@@ -9,6 +9,13 @@ from paretorch.pipelines.bimp import BIMP
 from paretorch.recipes.imp_table import PrunedTable
 from paretorch.recipes.strict import Positive
 
+TOTAL = "epochs in all"  # the factor of arms whose budget holds dense training too
+
+
+def without_point(value: float) -> float:
+    """A whole number as an int, which is written without a point."""
+    return int(value) if value.is_integer() else value
+
 
 class BimpTable(PrunedTable):
     """Trains from scratch; `epochs` counts everything, and rates are peaks of the dense training."""
@@ -32,4 +39,6 @@ class BimpTable(PrunedTable):
             selection=self.selection(),
             retraining=replace(self.retraining_of_cycles(), lr=None),
         )
-        return self.pruned_arm(bimp, method="BIMP", special={"dense epochs": self.dense_epochs})
+        arm = self.pruned_arm(bimp, method="BIMP", special={"dense epochs": without_point(self.dense_epochs)})
+        # "epochs" is what others retrain for
+        return replace(arm, factors={TOTAL if key == "epochs" else key: value for key, value in arm.factors.items()})

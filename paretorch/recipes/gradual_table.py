@@ -14,6 +14,7 @@ from paretorch.methods.sparsity.gradual.schedule import Interval
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.gradual import GradualPruning
 from paretorch.recipes.arm_table import BATCHES, ArmTable
+from paretorch.recipes.bimp_table import TOTAL
 from paretorch.recipes.strict import Positive, Sparsity
 
 
@@ -59,7 +60,7 @@ class GradualTable(ArmTable):
         return Arm(
             id=f"{self.method}-{self.digest()}",
             label=self.name or " ".join(parts),
-            factors={"method": self.words, "sparsity": self.sparsity, "epochs": self.epochs} | tuned | special,
+            factors={"method": self.words, "sparsity": self.sparsity, TOTAL: self.epochs} | tuned | special,
             compression=GradualPruning(
                 method=method, epochs=self.epochs, lr=self.lr, reestimate_batches=self.reestimate_batches
             ),

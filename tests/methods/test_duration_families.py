@@ -23,6 +23,7 @@ from paretorch.methods.schedules import (
     retraining_schedule,
 )
 from paretorch.methods.schedules.cyclic import CyclicCosine
+from paretorch.methods.schedules.stretched import Stretched
 from paretorch.methods.schedules.truncated import Truncated
 
 STEPS = 120  # divisible by all fractions below
@@ -45,13 +46,14 @@ def schedule_of(name, scale, *, shape="linear"):
         "MultiStep": lambda: MultiStep(**ramp, milestones=(0.3, 1 / 3, 0.75), factor=0.5),
         "CyclicCosine": lambda: CyclicCosine(**ramp, floor=0.01, first_cycle=scale * 12),
         "Truncated": lambda: Truncated(num_steps=n, whole=Linear(**ramp | {"num_steps": 2 * n})),
+        "Stretched": lambda: Stretched(num_steps=n, dense=dense(scale), peak=0.3),
     }
     if name in kinds:
         return kinds[name]()
     return retraining_schedule(name, num_steps=n, dense=dense(scale), norm_drop=0.3)
 
 
-NAMES = ("Constant", "Linear", "Cosine", "MultiStep", "CyclicCosine", "Truncated")
+NAMES = ("Constant", "Linear", "Cosine", "MultiStep", "CyclicCosine", "Truncated", "Stretched")
 NAMES += ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 
 

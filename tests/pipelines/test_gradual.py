@@ -1,0 +1,337 @@
+"""Training from scratch with a gradual method: budget, learning rates, exact zeros, ledger, recipes, a whole sweep."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paretorch.artefacts.model import load_artefact, save_model
+from paretorch.errors import InputError, RunError
+from paretorch.evidence.quantities import sparsity
+from paretorch.evidence.report import write_report
+from paretorch.evidence.sources import load_sources
+from paretorch.methods.method import Run
+from paretorch.methods.schedules import DenseSchedule, Linear, MultiStep
+from paretorch.methods.schedules.stretched import Stretched
+from paretorch.methods.sparsity.gradual.base import GradualMethod
+from paretorch.methods.sparsity.gradual.gmp import GMP
+from paretorch.methods.sparsity.gradual.schedule import Interval
+from paretorch.methods.sparsity.magnitude import magnitude_masks
+from paretorch.pipelines.arm import compress
+from paretorch.pipelines.compression import Compressed, Start
+from paretorch.pipelines.dense import DenseResult
+from paretorch.pipelines.gradual import GradualPruning
+from paretorch.pipelines.sweep import Sweep
+from paretorch.recipes.arm_methods import expand
+from paretorch.training.run import RunDirectory
+from paretorch.training.settings import OptimizerSpec, TrainSettings
+from tests.methods.sparsity.gradual.problems import NAMES, NUM_WEIGHTS, STEPS_PER_EPOCH, Small, task, trainer
+
+SWEEP = DenseSchedule.of(MultiStep(num_steps=5 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75), warmup=0.1))
+GRADUAL: dict[str, Callable[..., GradualMethod]] = {"gmp": GMP}
+
+
+class Partly(GradualMethod):
+    """Ends with a given share of zeros, whatever is asked for: a method whose sparsity is not prescribed."""
+
+    name = "partly"
+    exact = False
+
+    def __init__(self, *, sparsity: float, share: float) -> None:
+        super().__init__(sparsity=sparsity)
+        self.share = share
+
+    def finish(self, run: Run) -> None:
+        self.leave(run.model, magnitude_masks(run.model, sparsity=self.share))
+
+
+def run(method: Callable[[], GradualMethod], directory: RunDirectory | None = None, **settings: Any) -> Compressed:
+    compression = GradualPruning(method=method, **{"epochs": 5, **settings})
+    return compression.run_from(trainer(directory), Start(model=Small(), schedule=SWEEP))
+
+
+def zeros(model: nn.Module) -> int:
+    return sum(int((model.get_parameter(name) == 0).sum()) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(GRADUAL))
+@pytest.mark.parametrize("epochs", [3, 7.5])
+def test_the_whole_budget_is_trained_and_charged_and_nothing_of_the_dense_run(name: str, epochs: float) -> None:
+    compression = GradualPruning(method=partial(GRADUAL[name], sparsity=0.9), epochs=epochs)
+    result = compression.run_from(trainer(), Start(model=Small(), schedule=SWEEP))
+    steps = round(epochs * STEPS_PER_EPOCH)
+    assert [entry["steps"] for entry in result.entries if "steps" in entry] == [steps]
+    assert result.entries[0]["samples"] == 20 * steps
+    assert not compression.from_dense
+    assert compression.plan(trainer()) == (f"train from scratch with {name} to 90 % sparsity, {steps} steps", steps)
+
+
+def test_the_learning_rates_are_those_of_the_dense_run_entry_by_entry_at_its_length_and_stretched_at_others() -> None:
+    assert SWEEP.trace is not None
+    assert Stretched(num_steps=60, dense=SWEEP).trace() == SWEEP.trace
+    assert Stretched(num_steps=180, dense=SWEEP).trace() == tuple(rate for rate in SWEEP.trace for _ in range(3))
+    assert Stretched(num_steps=20, dense=SWEEP).trace() == SWEEP.trace[::3]
+    assert Stretched(num_steps=60, dense=SWEEP, peak=0.1).trace() == SWEEP.trace
+    assert Stretched(num_steps=60, dense=SWEEP, peak=0.2).trace() == tuple(2 * rate for rate in SWEEP.trace)
+    curve = run(lambda: GMP(sparsity=0.5)).entries[0]["curve"]
+    assert all(point["lr"] == SWEEP.trace[point["step"] - 1] for point in curve)
+
+
+def test_without_a_recorded_dense_run_there_is_no_curve_to_stretch() -> None:
+    compression = GradualPruning(method=lambda: GMP(sparsity=0.5), epochs=5)
+    with pytest.raises(InputError, match="only its ends are known"):
+        compression.check(trainer(), Small(), dense=DenseSchedule.summary(peak=0.1))
+    flat = DenseSchedule.of(MultiStep(num_steps=10, peak=0.0, milestones=(0.5,)))
+    with pytest.raises(InputError, match="was 0 throughout"):
+        compression.at_rate(0.1).check(trainer(), Small(), dense=flat)
+
+
+@pytest.mark.parametrize("name", sorted(GRADUAL))
+def test_the_final_zeros_are_at_least_those_asked_for_and_exact_where_the_method_says_so(
+    tmp_path: Path, name: str
+) -> None:
+    result = run(partial(GRADUAL[name], sparsity=0.83))
+    target, entry = round(0.83 * NUM_WEIGHTS), result.entries[-1]
+    assert zeros(result.model) == entry["pruned"] == NUM_WEIGHTS - entry["kept"]
+    assert zeros(result.model) == target if GRADUAL[name].exact else zeros(result.model) >= target
+    assert entry["sparsity"] == entry["pruned"] / NUM_WEIGHTS
+    save_model(tmp_path / "model", result.model, constructor=Small, edits=list(result.edits))
+    loaded = load_artefact(tmp_path / "model", constructor=Small).model.eval()
+    inputs = task().test_set().tensors["inputs"]
+    assert torch.equal(loaded(inputs), result.model.eval()(inputs))
+    assert zeros(loaded) == zeros(result.model)
+
+
+@pytest.mark.parametrize("name", sorted(GRADUAL))
+def test_the_model_is_left_plain_and_the_curve_holds_the_sparsity_after_every_epoch(name: str) -> None:
+    result = run(partial(GRADUAL[name], sparsity=0.9))
+    assert repr(result.model) == repr(Small())
+    assert result.model.state_dict().keys() == Small().state_dict().keys()
+    assert all(type(parameter) is nn.Parameter for parameter in result.model.parameters())
+    points = {point["step"]: point["sparsity"] for point in result.entries[0]["curve"] if "sparsity" in point}
+    assert list(points) == [12, 24, 36, 48, 60]
+    assert all(0 <= value <= 1 for value in points.values())
+
+
+@pytest.mark.parametrize("name", sorted(GRADUAL))
+@pytest.mark.parametrize("fatal_write", [3, 33, 61, 62])
+def test_a_run_that_dies_at_any_write_is_resumed_bitwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fatal_write: int
+) -> None:
+    method = partial(GRADUAL[name], sparsity=0.9)
+    expected, writes = run(method), 0
+    real_save, real_append = RunDirectory.save, RunDirectory.append
+
+    def counted(real: Callable[..., None]) -> Callable[..., None]:
+        def write(self: RunDirectory, *args: object) -> None:
+            nonlocal writes
+            writes += 1
+            if writes == fatal_write:
+                raise ConnectionError("stands for a process that dies")
+            real(self, *args)
+
+        return write
+
+    monkeypatch.setattr(RunDirectory, "save", counted(real_save))
+    monkeypatch.setattr(RunDirectory, "append", counted(real_append))
+    with pytest.raises(ConnectionError), RunDirectory(tmp_path / "run", recipe="x") as directory:
+        run(method, directory)
+    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
+        resumed = run(method, directory)
+        assert [entry["phase"] for entry in directory.ledger()] == ["gradual", "zeros"]
+    for key, value in expected.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert resumed.entries[-1]["mask_hash"] == expected.entries[-1]["mask_hash"]
+    assert resumed.entries[-1]["validation"] == expected.entries[-1]["validation"]
+
+
+def test_other_zeros_than_the_ledger_records_are_refused(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        run(lambda: Partly(sparsity=0.5, share=0.6), directory)
+    with (
+        RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory,
+        pytest.raises(RunError, match="other zeros than the ledger"),
+    ):
+        run(lambda: Partly(sparsity=0.5, share=0.7), directory)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.8), (0.3, 0.8), (0.79, 0.8), (0.8, 0.8), (0.9, 0.9)])
+def test_a_method_that_is_not_exact_is_pruned_to_the_target_and_never_revived(share: float, expected: float) -> None:
+    result = run(lambda: Partly(sparsity=0.8, share=share))
+    entry = result.entries[-1]
+    assert entry["pruned_by_method"] == round(share * NUM_WEIGHTS)
+    assert entry["pruned"] == zeros(result.model) == round(expected * NUM_WEIGHTS)
+    alone = run(lambda: Partly(sparsity=0.0, share=share)).model
+    for name in NAMES:
+        ours, theirs = result.model.get_parameter(name), alone.get_parameter(name)
+        assert not ours[theirs == 0].any()  # never revived
+        assert torch.equal(ours[ours != 0], theirs[ours != 0])  # nothing else moved
+    kept = torch.cat([alone.get_parameter(n)[result.model.get_parameter(n) != 0].abs() for n in NAMES])
+    gone = torch.cat([alone.get_parameter(n)[result.model.get_parameter(n) == 0].abs() for n in NAMES])
+    assert not len(gone) or gone.max() <= kept.min()
+
+
+def test_the_ledger_holds_quality_before_and_after_batch_norm_and_the_statistics_are_of_the_pruned_model() -> None:
+    result = run(lambda: Partly(sparsity=0.8, share=0.1))
+    trained, entry = result.entries
+    assert entry["validation"] == entry["validation_reestimated"] == trainer().evaluate(result.model)["accuracy"]
+    with torch.no_grad():
+        expected = result.model.hidden(task().train_set().tensors["inputs"]).mean(0)
+    torch.testing.assert_close(result.model.norm.running_mean, expected, atol=1e-5, rtol=1e-4)
+    stale = run(lambda: Partly(sparsity=0.8, share=0.1), reestimate_batches=0)
+    assert stale.entries[-1]["validation_reestimated"] is None
+    assert stale.entries[-1]["validation"] == stale.entries[-1]["validation_raw"] == entry["validation_raw"]
+    assert trained["kind"] == "gradual"
+    assert (trained["method"], trained["target_sparsity"]) == ("partly", 0.8)
+
+
+def test_one_compression_runs_twice_with_methods_of_their_own() -> None:
+    made: list[GMP] = []
+
+    def make() -> GMP:
+        made.append(GMP(sparsity=0.9))
+        return made[-1]
+
+    compression = GradualPruning(method=make, epochs=5)
+    first, second = (compression.run_from(trainer(), Start(model=Small(), schedule=SWEEP)) for _ in range(2))
+    assert len({id(method) for method in made}) == len(made)
+    assert torch.equal(first.model.hidden.weight, second.model.hidden.weight)
+    assert first.entries[-1]["prunings"] == second.entries[-1]["prunings"] != []
+
+
+def test_rates_to_choose_from_scale_the_whole_curve_and_every_trial_is_charged(tmp_path: Path) -> None:
+    compression = GradualPruning(method=lambda: GMP(sparsity=0.9), epochs=5)
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        best = compress(
+            compression, (0.1, 0.001), trainer(directory), DenseResult(model=Small(), schedule=SWEEP, entry={})
+        )
+    (left,) = best.trials
+    assert (left["lr_peak"], left["steps"]) == (0.001, 60)
+    assert best.trained.entries[0]["lr_peak"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: GradualPruning(method=lambda: GMP(sparsity=0.9), epochs=0),
+            "positive, finite number of epochs; got 0",
+        ),
+        (lambda: GradualPruning(method=lambda: GMP(sparsity=0.9), epochs=float("inf")), "got inf"),
+        (lambda: GradualPruning(method=lambda: GMP(sparsity=0.9), epochs=1, reestimate_batches=-1), "not be negative"),
+        (lambda: GradualPruning(method=lambda: GMP(sparsity=9), epochs=1), "in \\[0, 1\\); got 9"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make: Callable[[], GradualPruning], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0.01}, r"0\.01 epochs are less than one optimizer step; an epoch has 12"),
+        ({"epochs": 2}, "room for 1 before the last 12; gradual pruning needs at least two"),
+        ({"method": lambda: GMP(sparsity=0.9999)}, "rounds to all of them"),
+    ],
+)
+def test_what_the_task_cannot_do_is_refused_before_anything_is_trained(settings: dict[str, Any], message: str) -> None:
+    compression = GradualPruning(**{"method": lambda: GMP(sparsity=0.9), "epochs": 5, **settings})
+    with pytest.raises(InputError, match=message):
+        compression.check(trainer(), trainer().model(), dense=SWEEP)
+
+
+def test_a_comparison_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="'gmp' cannot be an arm of a comparison"):
+        GradualPruning(method=lambda: GMP(sparsity=0.9), epochs=5).rehearsal(trainer())
+
+
+def test_a_recipe_makes_the_arm_and_names_what_differs() -> None:
+    point = {"method": "gmp", "sparsity": [0.5, 0.9], "epochs": 6, "interval_steps": 5, "allocation": "erk"}
+    arms = expand([{**point, "include": ["hidden"], "reestimate_batches": 3}])
+    assert [arm.label for arm in arms] == [
+        "GMP 50 % 6 epochs interval steps 5 erk only hidden batch-norm batches 3",
+        "GMP 90 % 6 epochs interval steps 5 erk only hidden batch-norm batches 3",
+    ]
+    assert len({arm.id for arm in arms}) == 2
+    made = arms[1].compression
+    assert isinstance(made, GradualPruning)
+    assert (made.epochs, made.reestimate_batches, made.lr) == (6, 3, None)
+    method = made.method()
+    assert isinstance(method, GMP)
+    assert (method.sparsity, method.interval, method.allocation) == (0.9, Interval(steps=5), "erk")
+    assert (method.include, method.exclude, method.allow_recovering) == (["hidden"], None, False)
+    assert made.method_ids() == ["gmp", "bn-reestimate"]
+    assert arms[1].factors == {
+        "method": "GMP", "sparsity": 0.9, "epochs in all": 6, "interval steps": 5, "allocation": "erk",
+        "only": "hidden", "batch-norm batches": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"epochs": 6}, "sparsity is missing"),
+        ({"sparsity": 0.9}, "epochs is missing"),
+        ({"sparsity": 1.0, "epochs": 6}, "sparsity = 1.0"),
+        ({"sparsity": 0.9, "epochs": 6, "interval": 1, "interval_steps": 3}, "in epochs or in steps"),
+        ({"sparsity": 0.9, "epochs": 6, "allocation": "globl"}, "unknown allocation 'globl'"),
+        ({"sparsity": 0.9, "epochs": 6, "lr": 0.1, "tune_lr": [0.1]}, "either `lr` or `tune_lr`"),
+        ({"sparsity": 0.9, "epochs": 6, "tune_lr": [0.1, 0.1]}, "holds a rate twice"),
+        ({"sparsity": 0.9, "epochs": 6, "cycles": 2}, "unknown key 'cycles'"),
+    ],
+)
+def test_a_table_that_makes_no_arm_is_refused(point: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        expand([{"method": "gmp", **point}])
+
+
+def sweep(points: list[dict[str, Any]]) -> Sweep:
+    return Sweep(
+        name="mine",
+        task=task(),
+        settings=TrainSettings(batch_size=20, optimizer=OptimizerSpec(lr=0.1), device="cpu"),
+        seeds=(0, 1),
+        dense_epochs=5,
+        dense_schedule=lambda steps: Linear(num_steps=steps, peak=0.1),
+        arms=expand(points),
+        recipe="x",
+        recipe_hash="x",
+        command="x",
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_holds_gradual_and_budgeted_arms_beside_others_each_charged_for_what_it_trained(tmp_path: Path) -> None:
+    points: list[dict[str, Any]] = [{"method": name, "sparsity": [0.5, 0.9], "epochs": 5} for name in sorted(GRADUAL)]
+    points += [
+        {"method": "bimp", "sparsity": 0.9, "epochs": 5, "dense_epochs": 3},
+        {"sparsity": 0.9, "epochs": 2},
+    ]
+    arms = sweep(points)
+    assert any("then 1 x (prune, retrain), 24 steps" in line for line in arms.plan())
+    records = arms.run(tmp_path)
+    compressed = [record for record in records if not record.is_baseline]
+    assert len(compressed) == 2 * (2 * len(GRADUAL) + 2)
+    for record in compressed:
+        epochs = 7 if record.group["method"] == "IMP" else 5  # IMP retrains the dense model, which is charged to it
+        assert record.cost["steps"] == epochs * STEPS_PER_EPOCH, record.arm
+        biases = 24 + 3 + 24 + 24
+        found = sparsity(record)
+        assert found is not None
+        assert record.cost["nonzeros"] <= NUM_WEIGHTS - round(found * NUM_WEIGHTS) + biases
+        assert found >= record.group["sparsity"] - 0.5 / NUM_WEIGHTS
+    again = arms.run(tmp_path, resume=True)
+    assert [record.to_dict() for record in again] == [record.to_dict() for record in records]
+    (loaded,) = load_sources([tmp_path]).values()
+    assert len(loaded) == len(records)
+    page = write_report(loaded, tmp_path / "report.html", command="x").read_text(encoding="utf-8")
+    assert "epochs in all 5" in page
+    assert "retraining epochs" in page  # of IMP alone
+    ledger = (tmp_path / "runs" / f"{arms.arms[0].id}-s0" / "ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["phase"] for line in ledger] == ["gradual", "zeros"]
