@@ -38,6 +38,7 @@ from _soup_words import (
     IMP,
     LONG,
     LONG_SWA,
+    MIN_SEEDS,
     REPRUNE,
     SOUP,
     SWA,
@@ -47,6 +48,8 @@ from _soup_words import (
     settings_of,
     tables,
 )
+
+from paretorch.evidence.statistics import LOW_N
 
 BENCHMARK = {
     "tier": "nightly",
@@ -95,22 +98,20 @@ def grid(quick: bool, data: Path, work: Path) -> list[Cell]:
     return cells
 
 
-def _all(data: Path, quick: bool) -> list[tuple[tuple[Any, ...], Problem, str, Setting, int]]:
+def _all(data: Path, quick: bool) -> list[tuple[tuple[bool | int, ...], Problem, str, Setting, int]]:
     """Every cell with what it is sorted by."""
     found = []
     for problem in problems(data, quick=quick).values():
         for setting, seed, arm in itertools.product(settings_of(problem), problem.seeds, (*MAIN, *BESIDE)):
             if arm in BESIDE and setting.distilled:
                 continue
-            priority = (
-                seed >= 3,
-                arm in BESIDE and setting.sparsity != problem.sparsities[0],
-                problem.cycles.index(setting.cycles),
-                arm in BESIDE,
-                setting.distilled,
-                problem.sparsities.index(setting.sparsity),
-                seed,
+            late = (
+                setting.cycles != problem.cycles[0]
+                or (arm in BESIDE and setting.sparsity != problem.sparsities[0])
+                or (setting.distilled and len(problem.seeds) < LOW_N)
             )
+            place = problem.sparsities.index(setting.sparsity)
+            priority = (late, seed >= MIN_SEEDS, setting.distilled or arm in BESIDE, place, seed)
             found.append((priority, problem, arm, setting, seed))
     return found
 
