@@ -12,7 +12,7 @@ ways:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,22 @@ def training_seconds(record: RunRecord) -> float | None:
     """Wall seconds of training in all phases together."""
     seconds = cost_field(record, "seconds")
     return seconds if seconds is not None else _sum(record, "seconds")
+
+
+def longest_path(record: RunRecord) -> float | None:
+    """Seconds of the longest chain of phases that wait for one another; None where the record does not say."""
+    return cost_field(record, "longest_path_s")
+
+
+def have_parallel_phases(records: Iterable[RunRecord]) -> bool:
+    """Whether the longest path of some run is shorter than all its training."""
+    pairs = ((longest_path(run), training_seconds(run)) for run in records)
+    return any(path is not None and whole is not None and path < whole for path, whole in pairs)
+
+
+def have_teachers(records: Iterable[RunRecord]) -> bool:
+    """Whether some run was charged for passes through a teacher."""
+    return any(cost_field(run, "teacher_samples") for run in records)
 
 
 def train_minus_test(record: RunRecord) -> float | None:

@@ -8,7 +8,13 @@ from rich.table import Table
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
 from paretorch.evidence.front import Front, Point
-from paretorch.evidence.quantities import cost_field, training_epochs
+from paretorch.evidence.quantities import (
+    cost_field,
+    have_parallel_phases,
+    longest_path,
+    training_epochs,
+    training_seconds,
+)
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.statistics import Interval
 from paretorch.evidence.words import Metric
@@ -22,7 +28,9 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
     table = Table(title=f"{records[0].workload}: quality against size", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     table.add_column("arm", no_wrap=True)
-    for heading in ("non-zero", f"test {metric.axis}", "against dense", "epochs"):
+    parallel = have_parallel_phases(records)
+    times = {"seconds": training_seconds, "longest path, s": longest_path} if parallel else {}
+    for heading in ("non-zero", f"test {metric.axis}", "against dense", "epochs", *times):
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in arms:
         quality, kept, epochs = arm.quality, _nonzeros(arm), arm.interval(training_epochs)
@@ -34,6 +42,7 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
             "failed" if quality is None else _mean(metric, quality),
             "" if gap is None else metric.signed(gap),
             "" if epochs is None else f"{epochs.mean:g}",
+            *("" if (found := arm.interval(read)) is None else f"{found.mean:.1f}" for read in times.values()),
         )
     console.print(table)
     seeds = max(len(arm.runs) for arm in arms)
@@ -43,6 +52,12 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
         f"every tuning trial. Intervals: 95 %, t, {seeds} seeds{few}.",
         highlight=False,
     )
+    if parallel:
+        console.print(
+            "Seconds are of all training. Longest path: of phases that need not wait for one another, as the copies of",
+            "a soup, only the slowest counts; from each phase's own seconds, no measured parallel run.",
+            highlight=False,
+        )
 
 
 def _mean(metric: Metric, quality: Interval) -> str:

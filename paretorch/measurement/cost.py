@@ -22,11 +22,14 @@ _COUNTS = (
     "macs_nonzero",
     "training_flops",
     "samples",
+    "teacher_samples",
     "steps",
     "peak_bytes",
     "communication_bytes",
 )
-_SUMMED = ("training_flops", "samples", "steps", "seconds", "energy_j", "communication_bytes")
+_AMOUNTS = ("seconds", "longest_path_s", "energy_j")
+_SUMMED = ("training_flops", "samples", "teacher_samples", "steps", *_AMOUNTS, "communication_bytes")
+_PARTS = (("nonzeros", "params"), ("macs_nonzero", "macs_dense"), ("longest_path_s", "seconds"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,11 @@ class Cost:
     uncounted, the arithmetic that those two do not contain; latency, one entry per batch size and setting.
 
     Its training, all phases together, with retraining, scoring and teacher passes: training_flops (2 per MAC), samples
-    (examples seen), steps (optimizer steps), seconds (wall), energy_j, peak_bytes (largest memory of any phase),
-    communication_bytes (sent by all processes).
+    (examples seen), teacher_samples (examples that a teacher was run on), steps (optimizer steps), seconds (wall),
+    longest_path_s, energy_j, peak_bytes (largest memory of any phase), communication_bytes (sent by all processes).
+
+    longest_path_s are the seconds of the longest chain of phases that wait for one another: of phases that do not, such
+    as the copies of a soup, only the slowest counts. A bound from each phase's own seconds, no measured parallel run.
     """
 
     params: int | None = None
@@ -52,8 +58,10 @@ class Cost:
     latency: tuple[Latency, ...] = ()
     training_flops: int | None = None
     samples: int | None = None
+    teacher_samples: int | None = None
     steps: int | None = None
     seconds: float | None = None
+    longest_path_s: float | None = None
     energy_j: float | None = None
     peak_bytes: int | None = None
     communication_bytes: int | None = None
@@ -63,11 +71,11 @@ class Cost:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise ValueError(f"Cost.{name} must be None or a whole number of at least 0; got {value!r}.")
-        for name in ("seconds", "energy_j"):
+        for name in _AMOUNTS:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Cost.{name} must be None or a finite number of at least 0; got {value!r}.")
-        for part, whole in (("nonzeros", "params"), ("macs_nonzero", "macs_dense")):
+        for part, whole in _PARTS:
             small, large = getattr(self, part), getattr(self, whole)
             if small is not None and large is not None and small > large:
                 raise ValueError(f"Cost.{part} ({small}) cannot exceed Cost.{whole} ({large}).")
@@ -87,7 +95,7 @@ class Cost:
     def plus_training(self, other: "Cost") -> "Cost":
         """This cost with another phase's training added: sums, and the larger peak; the model's own fields stay.
 
-        A sum with an unknown part is unknown.
+        The phases wait for one another, so that longest paths add up too. A sum with an unknown part is unknown.
         """
         changes: dict[str, Any] = {}
         for name in (*_SUMMED, "peak_bytes"):

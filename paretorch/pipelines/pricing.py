@@ -1,9 +1,18 @@
 """What a compressed model costs: exact counts, training summed over phases, latency measured beside the dense model.
 
+Phases run one after the other in the ledger, except those whose lines have the same "beside": they need not wait for
+one another, as the copies of a soup. The longest path of a run is
+
+    T = sum of seconds of all other phases + sum over groups of the most seconds of a phase in the group
+
+which is what it would take with as many processes as copies, if they did not slow one another down. It comes from each
+phase's own seconds. Tuning trials are taken one after the other.
+
 Latency is timed for the first seed of every arm, interleaved with the dense model in one process, because two separate
 timings on one machine drift apart by more than most effects.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,7 +32,7 @@ SECONDS_PER_ROUND = 0.02
 
 
 def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[Tensor, ...], *, latency: bool) -> Cost:
-    """Size and MACs of `model`, with the samples, steps and seconds that all `entries` together took.
+    """Size and MACs of `model`, with the samples, teacher passes, steps and seconds that all `entries` together took.
 
     Args:
         model: on the CPU.
@@ -36,9 +45,28 @@ def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[
     return replace(
         cost,
         samples=sum(entry["samples"] for entry in trained),
+        teacher_samples=sum(entry.get("teacher_samples", 0) for entry in trained),
         steps=sum(entry["steps"] for entry in trained),
-        seconds=sum(entry["seconds"] for entry in entries if "seconds" in entry),
+        seconds=math.fsum(entry["seconds"] for entry in entries if "seconds" in entry),
+        longest_path_s=longest_path_s(entries),
     )
+
+
+def longest_path_s(entries: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of the longest chain of phases that wait for one another.
+
+    Args:
+        entries: ledger lines of all phases; those with the same "beside" do not wait for one another.
+    """
+    chain: list[float] = []
+    groups: dict[str, float] = {}
+    for entry in entries:
+        seconds = entry.get("seconds", 0.0)
+        if (group := entry.get("beside")) is None:
+            chain.append(seconds)
+        else:
+            groups[group] = max(groups.get(group, 0.0), seconds)
+    return math.fsum([*chain, *groups.values()])
 
 
 def compare_latency(dense: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:

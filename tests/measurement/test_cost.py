@@ -33,10 +33,18 @@ def costs(draw: st.DrawFn) -> Cost:
     for part, whole in (("nonzeros", "params"), ("macs_nonzero", "macs_dense")):
         if values[part] is not None and values[whole] is not None:
             values[part] = min(values[part], values[whole])
+    seconds, path = draw(amounts), draw(amounts)
+    if seconds is not None and path is not None:
+        path = min(path, seconds)
     latency = draw(st.lists(st.builds(replace, st.just(LATENCY), batch=st.integers(1, 64)), max_size=3))
     uncounted = draw(st.lists(st.text(), max_size=2))
     return Cost(
-        **values, seconds=draw(amounts), energy_j=draw(amounts), latency=tuple(latency), uncounted=tuple(uncounted)
+        **values,
+        seconds=seconds,
+        longest_path_s=path,
+        energy_j=draw(amounts),
+        latency=tuple(latency),
+        uncounted=tuple(uncounted),
     )
 
 
@@ -76,6 +84,12 @@ def test_an_incomplete_latency_is_refused() -> None:
         ({"energy_j": -2.0}, r"Cost\.energy_j .* got -2\.0"),
         ({"params": 3, "nonzeros": 4}, r"Cost\.nonzeros \(4\) cannot exceed Cost\.params \(3\)"),
         ({"macs_dense": 3, "macs_nonzero": 4}, r"Cost\.macs_nonzero \(4\) cannot exceed"),
+        ({"teacher_samples": -1}, r"Cost\.teacher_samples must be None or a whole number"),
+        ({"longest_path_s": float("inf")}, r"Cost\.longest_path_s must be None or a finite number"),
+        (
+            {"seconds": 2.0, "longest_path_s": 2.5},
+            r"Cost\.longest_path_s \(2\.5\) cannot exceed Cost\.seconds \(2\.0\)",
+        ),
     ],
 )
 def test_impossible_costs_are_refused(values: dict[str, Any], message: str) -> None:
@@ -101,10 +115,27 @@ def test_training_of_two_phases_adds_up_and_the_model_stays() -> None:
     assert total.communication_bytes is None
 
 
+def test_phases_that_follow_one_another_add_up_their_longest_paths_and_teacher_passes() -> None:
+    soup = Cost(seconds=12.0, longest_path_s=4.0, teacher_samples=30)
+    dense = Cost(seconds=5.0, longest_path_s=5.0, teacher_samples=0)
+    total = dense.plus_training(soup)
+    assert (total.seconds, total.longest_path_s, total.teacher_samples) == (17.0, 9.0, 30)
+    before = Cost(seconds=5.0)  # as written before there were these fields
+    assert before.plus_training(soup).longest_path_s is None
+    assert before.plus_training(soup).teacher_samples is None
+
+
+def test_a_cost_of_an_older_file_is_read_and_what_it_does_not_say_is_unknown() -> None:
+    older = {"params": 3, "samples": 10, "steps": 2, "seconds": 1.5, "latency": [], "uncounted": []}
+    read = Cost.from_dict(older)
+    assert (read.seconds, read.longest_path_s, read.teacher_samples) == (1.5, None, None)
+
+
 @given(costs(), costs())
 def test_the_order_of_phases_does_not_change_the_training_total(a: Cost, b: Cost) -> None:
     one, other = a.plus_training(b), b.plus_training(a)
-    for name in ("training_flops", "samples", "steps", "seconds", "energy_j", "peak_bytes", "communication_bytes"):
+    summed = ("training_flops", "samples", "teacher_samples", "steps", "seconds", "longest_path_s", "energy_j")
+    for name in (*summed, "peak_bytes", "communication_bytes"):
         assert getattr(one, name) == getattr(other, name)
 
 

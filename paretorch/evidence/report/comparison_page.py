@@ -55,9 +55,10 @@ def _section(workload: Workload, key: str, figures: dict[str, dict[str, Any]]) -
         sentences, folded = verdict_parts(next(iter(workload.folders.values())))
     else:
         sentences, folded = findings(workload), between_folders(workload)
+    every = [arm for arms in workload.folders.values() for arm in arms]
     tables = [
         _stacked({folder: quality_table(arms, baseline_of(arms)) for folder, arms in workload.folders.items()}),
-        _stacked({folder: cost_table(arms) for folder, arms in workload.folders.items()}),
+        _stacked({folder: cost_table(arms, among=every) for folder, arms in workload.folders.items()}),
         _stacked({folder: speed_table(arms, baseline_of(arms)) for folder, arms in workload.folders.items()}),
         _between_table(workload),
     ]

@@ -6,6 +6,8 @@ from paretorch.evidence.claim_words import name_of_ratio
 from paretorch.evidence.families import Axis, Scope
 from paretorch.evidence.words import Metric, plain
 
+LONGEST_PATH = "seconds of the longest path"
+TEACHER_PASSES = "examples through a teacher, all phases"
 MAX_DIGITS = 6  # after the point of a percentage
 
 _COSTS: dict[Axis, str] = {

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.families import Axis
+from paretorch.evidence.quantities import have_parallel_phases, have_teachers
 
 _ALWAYS = {
     "sparsity": "Fraction of the prunable weights that are exactly zero. 90 % sparsity keeps one weight in ten.",
@@ -41,6 +42,15 @@ _SCHEDULES = {
     "LLR": "Linear: from the initial learning rate straight down to zero.",
     "ALLR": "Adaptive linear: as LLR, from a rate scaled by how much norm pruning removed and how long retraining is.",
 }
+_LONGEST_PATH = {
+    "longest path": "Training seconds of the longest chain of phases that wait for one another. Of phases that need "
+    "not, such as the copies of a soup, only the slowest counts. It is the time with as many processes as copies, from "
+    "each phase's own seconds; it is not a measurement of a parallel run, whose processes slow one another down.",
+}
+_TEACHER = {
+    "teacher": "A trained model, here the dense one, whose outputs a model is trained to match. Its forward passes are "
+    "counted apart from the training examples.",
+}
 _METHODS = {
     "IMP": "Iterative magnitude pruning: set the smallest weights to zero, retrain, in one or more cycles.",
     "cut": "Structured pruning: whole channels, heads or hidden units are removed and tensors become smaller; then "
@@ -59,10 +69,13 @@ _SENSITIVITY = {
 
 
 def terms(arms: Sequence[Arm]) -> dict[str, str]:
-    """Word -> explanation: the general words, and the methods and schedules that these arms use."""
+    """Word -> explanation: the general words, and those of the methods, schedules and costs of these arms."""
     used = [str(arm.group.get(name)) for name in ("method", "schedule") for arm in arms]
     known = _METHODS | _SCHEDULES
-    return {word: known[word] for word in dict.fromkeys(used) if word in known} | _ALWAYS
+    found = {word: known[word] for word in dict.fromkeys(used) if word in known}
+    runs = [run for arm in arms for run in arm.runs]
+    found |= _LONGEST_PATH if have_parallel_phases(runs) else {}
+    return found | (_TEACHER if have_teachers(runs) else {}) | _ALWAYS
 
 
 def comparison_terms(axis: Axis) -> dict[str, str]:

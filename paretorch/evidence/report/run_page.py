@@ -6,7 +6,9 @@ from paretorch.evidence.arms import Arm
 from paretorch.evidence.names import name_of
 from paretorch.evidence.quantities import (
     cost_field,
+    have_parallel_phases,
     last_pruning,
+    longest_path,
     sparsity,
     total_bytes,
     training_epochs,
@@ -90,7 +92,7 @@ def _tiles(arm: Arm) -> list[tuple[str, str]]:
     """The few numbers that a reader looks for first; what is not known is left out."""
     (run,), metric = arm.runs, arm.metric
     counts = {"non-zero parameters": cost_field(run, "nonzeros"), "stored bytes": total_bytes(run)}
-    level, epochs, seconds = sparsity(run), training_epochs(run), training_seconds(run)
+    level, epochs, seconds, path = sparsity(run), training_epochs(run), training_seconds(run), longest_path(run)
     return [
         *([] if run.quality is None else [(f"test {metric.name}", metric.value(run.quality))]),
         *([] if run.validation is None else [(f"validation {metric.name}", metric.value(run.validation))]),
@@ -98,6 +100,7 @@ def _tiles(arm: Arm) -> list[tuple[str, str]]:
         *[(name, grouped(value)) for name, value in counts.items() if value is not None],
         *([] if epochs is None else [("training, all phases", plural(round(epochs, 2), "epoch"))]),
         *([] if seconds is None else [("training time", f"{plain(seconds, digits=3)} s")]),
+        *([("longest path", f"{plain(path, digits=3)} s")] if path is not None and have_parallel_phases([run]) else []),
     ]
 
 

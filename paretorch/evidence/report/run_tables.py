@@ -4,8 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paretorch.evidence.arms import Arm
-from paretorch.evidence.quantities import best_dense_speeds, last_pruning, measured_speeds, total_bytes
+from paretorch.evidence.quantities import (
+    best_dense_speeds,
+    have_parallel_phases,
+    have_teachers,
+    last_pruning,
+    measured_speeds,
+    total_bytes,
+)
 from paretorch.evidence.records import RunRecord
+from paretorch.evidence.report.cost_words import LONGEST_PATH, TEACHER_PASSES
 from paretorch.evidence.report.table import UNKNOWN, Table, speed_cells, without_empty_columns
 from paretorch.evidence.words import Metric, grouped, minus, percent, plain
 
@@ -18,12 +26,15 @@ _COSTS = {
     "macs_nonzero": "multiply-accumulates of one example with non-zero weights (theoretical)",
     "training_flops": "floating-point operations of training (theoretical)",
     "samples": "training examples seen, all phases",
+    "teacher_samples": TEACHER_PASSES,
     "steps": "optimizer steps, all phases",
     "seconds": "seconds of training, all phases (measured)",
+    "longest_path_s": LONGEST_PATH,
     "energy_j": "energy of training, J (measured)",
     "peak_bytes": "largest memory of any phase, bytes (measured)",
     "communication_bytes": "bytes sent between processes",
 }
+SIDE_BY_SIDE = "side by side"
 _SUMS = ("steps", "epochs", "seconds")
 
 
@@ -59,10 +70,12 @@ def phase_table(run: RunRecord, metric: Metric) -> Table | None:
     lines = [line for line in run.phases if "speedups" not in line]
     if not lines:
         return None
+    groups = [SIDE_BY_SIDE] if any("beside" in line for line in lines) else []
     rows = [
         [
             str(line.get("phase", UNKNOWN)),
             *[_number(line, name, whole=name == "steps") for name in _SUMS],
+            *[str(line.get("beside", UNKNOWN)) for _ in groups],
             _quality(line, "validation_raw", metric),
             _quality(line, "validation" if "validation" in line else "validation_reestimated", metric),
             _number(line, "lr_peak"),
@@ -75,15 +88,16 @@ def phase_table(run: RunRecord, metric: Metric) -> Table | None:
     found = {name: [line[name] for line in lines if isinstance(line.get(name), int | float)] for name in _SUMS}
     sums = {name: sum(values) for name, values in found.items() if values}
     totals = [_number(sums, name, whole=name == "steps") for name in _SUMS]
-    rows.append(["all phases", *totals, *[UNKNOWN] * 8])
+    rows.append(["all phases", *totals, *[UNKNOWN] * (8 + len(groups))])
     table = Table(
         key="phases",
         title="Phases",
         caption="In their order; trials are learning rates that were tried and not chosen. d1: share of the norm "
         "removed by a pruning, against the most that it could. d2: retraining steps over dense steps. factor: what "
-        "the learning rate is multiplied by because of both.",
+        "the learning rate is multiplied by because of both."
+        + (" Phases of one group side by side need not wait for one another." if groups else ""),
         head=[
-            *["phase", "steps", "epochs", "seconds"],
+            *["phase", "steps", "epochs", "seconds", *groups],
             f"validation {metric.axis}, stale batch norm",
             f"validation {metric.axis} at the end",
             *["lr peak", "sparsity", "d1", "d2", "factor", "mask hash"],
@@ -113,11 +127,16 @@ def layer_table(run: RunRecord) -> Table | None:
 
 
 def cost_table(run: RunRecord) -> Table:
-    """Every cost that is known; the caption names the others."""
-    known = {words: run.cost[name] for name, words in _COSTS.items() if run.cost.get(name) is not None}
+    """Every cost that is known; the caption names the others. What says nothing of this run is in neither."""
+    silent = {
+        *([] if have_parallel_phases([run]) else ["longest_path_s"]),
+        *([] if have_teachers([run]) else ["teacher_samples"]),
+    }
+    costs = {name: words for name, words in _COSTS.items() if name not in silent}
+    known = {words: run.cost[name] for name, words in costs.items() if run.cost.get(name) is not None}
     if (stored := total_bytes(run)) is not None:
         known["stored bytes in all"] = stored
-    missing = [words for words in _COSTS.values() if words not in known]
+    missing = [words for words in costs.values() if words not in known]
     caption = "Multiply-accumulates are counted: dense kernels do not skip zeros, so no time follows from them."
     if missing:
         caption += f" Not recorded: {'; '.join(missing)}."

@@ -1,11 +1,14 @@
 """The tables of a sweep: every figure with its uncertainty, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from paretorch.evidence.arms import Arm, difference
 from paretorch.evidence.quantities import (
     best_dense_speeds,
+    have_parallel_phases,
+    have_teachers,
     last_compression,
+    longest_path,
     measured_speeds,
     pruning_field,
     sparsity,
@@ -14,6 +17,7 @@ from paretorch.evidence.quantities import (
     training_epochs,
     training_seconds,
 )
+from paretorch.evidence.report.cost_words import LONGEST_PATH, TEACHER_PASSES
 from paretorch.evidence.report.table import (
     UNKNOWN,
     Table,
@@ -76,37 +80,41 @@ def quality_table(arms: Sequence[Arm], baseline: Arm | None) -> Table:
     )
 
 
-def cost_table(arms: Sequence[Arm]) -> Table:
-    """One row per arm: counted size and arithmetic, and training over all phases."""
-    rows = [
-        [
-            arm.label,
-            counted(arm, "params"),
-            counted(arm, "nonzeros"),
-            exact(arm, total_bytes, grouped),
-            counted(arm, "macs_dense"),
-            counted(arm, "macs_nonzero"),
-            exact(arm, training_epochs, lambda value: f"{round(value, 2):g}"),
-            spread(arm.interval(training_seconds)),
-        ]
-        for arm in arms
-    ]
+def cost_table(arms: Sequence[Arm], *, among: Sequence[Arm] | None = None) -> Table:
+    """One row per arm: counted size and arithmetic, and training over all phases.
+
+    Args:
+        arms: the rows.
+        among: all arms of the page, if they are more: columns that only some arms need are there if one of these does.
+    """
+    runs = [run for arm in among or arms for run in arm.runs]
+    columns: dict[str, Callable[[Arm], str]] = {
+        "parameters": lambda arm: counted(arm, "params"),
+        "non-zero parameters": lambda arm: counted(arm, "nonzeros"),
+        "stored bytes": lambda arm: exact(arm, total_bytes, grouped),
+        "MACs, dense (theoretical)": lambda arm: counted(arm, "macs_dense"),
+        "MACs, non-zero (theoretical)": lambda arm: counted(arm, "macs_nonzero"),
+        "training epochs, all phases": lambda arm: exact(arm, training_epochs, lambda value: f"{round(value, 2):g}"),
+        "training seconds, all phases (measured)": lambda arm: spread(arm.interval(training_seconds)),
+    }
+    caption = (
+        "Multiply-accumulates (MACs) of one example are counted and theoretical: dense kernels do not skip zeros. "
+        "Training is charged for all phases."
+    )
+    if have_parallel_phases(runs):
+        columns[LONGEST_PATH] = lambda arm: spread(arm.interval(longest_path))
+        caption += (
+            " Longest path: of phases that need not wait for one another, as the copies of a soup, only the slowest "
+            "counts; from each phase's own seconds, no measured parallel run."
+        )
+    if have_teachers(runs):
+        columns[TEACHER_PASSES] = lambda arm: counted(arm, "teacher_samples")
     return Table(
         key="cost",
         title="Cost",
-        caption="Multiply-accumulates (MACs) of one example are counted and theoretical: dense kernels do not skip "
-        "zeros. Training is charged for all phases.",
-        head=[
-            "arm",
-            "parameters",
-            "non-zero parameters",
-            "stored bytes",
-            "MACs, dense (theoretical)",
-            "MACs, non-zero (theoretical)",
-            "training epochs, all phases",
-            "training seconds, all phases (measured)",
-        ],
-        rows=rows,
+        caption=caption,
+        head=["arm", *columns],
+        rows=[[arm.label, *(write(arm) for write in columns.values())] for arm in arms],
     )
 
 
@@ -187,12 +195,14 @@ CLAIMS = {
 def runs_table(arms: Sequence[Arm]) -> Table:
     """One row per run: the raw numbers behind the means."""
     metric = arms[0].metric
+    every = [run for arm in arms for run in arm.runs]
+    parallel = have_parallel_phases(every)
     rows = []
-    for run in (run for arm in arms for run in arm.runs):
+    for run in every:
         retrained: dict[str, object] = next((line for line in reversed(run.phases) if "lr_peak" in line), {})
         pruning = last_compression(run)
         numbers = [retrained.get("lr_peak"), pruning.get("d1"), retrained.get("d2"), training_epochs(run)]
-        seconds = training_seconds(run)
+        times = [training_seconds(run), *([longest_path(run)] if parallel else [])]
         rows.append(
             [
                 run.run_id,
@@ -204,7 +214,7 @@ def runs_table(arms: Sequence[Arm]) -> Table:
                 ],
                 UNKNOWN if "pruned" not in pruning else grouped(float(str(pruning["pruned"]))),
                 *[f"{value:.4g}" if isinstance(value, int | float) else UNKNOWN for value in numbers],
-                UNKNOWN if seconds is None else f"{seconds:.1f}",
+                *[UNKNOWN if seconds is None else f"{seconds:.1f}" for seconds in times],
                 str(pruning.get("mask_hash", UNKNOWN))[:12],
                 run.recipe_hash[:12] or UNKNOWN,
             ]
@@ -217,7 +227,8 @@ def runs_table(arms: Sequence[Arm]) -> Table:
         head=[
             *["run", "seed", "status"],
             *[f"{kind} {metric.axis}" for kind in ("training", "validation", "test")],
-            *["exact zeros", "lr peak", "d1", "d2", "epochs", "seconds", "mask hash", "recipe hash"],
+            *["exact zeros", "lr peak", "d1", "d2", "epochs", "seconds", *([LONGEST_PATH] if parallel else [])],
+            *["mask hash", "recipe hash"],
         ],
         rows=rows,
     )
