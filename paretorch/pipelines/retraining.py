@@ -7,12 +7,14 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from paretorch.errors import InputError
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.averaging.swa import SWA
 from paretorch.methods.distillation.settings import DistillationSettings
 from paretorch.methods.method import Method
 from paretorch.methods.schedules import (
@@ -41,6 +43,8 @@ class Retraining:
         keep_optimizer: carry momentum over cycles, with pruned entries cleared, instead of a fresh optimizer.
         reestimate_batches: training batches for batch-norm statistics after each pruning; 0 leaves them stale.
         distillation: how a teacher takes part in every phase of retraining; None leaves the labels alone to teach.
+        average_from: every phase ends with the mean of its weights over the epochs after this fraction of it, in
+            [0, 1), with batch-norm statistics re-estimated; None takes the last weights.
     """
 
     schedule: str = "ALLR"
@@ -49,18 +53,21 @@ class Retraining:
     keep_optimizer: bool = False
     reestimate_batches: int = 20
     distillation: DistillationSettings | None = None
+    average_from: float | None = None
 
     def method_ids(self) -> list[str]:
         """Cards of the methods that act."""
         averaged = ["bn-reestimate"] if self.reestimate_batches else []
         taught = ["distillation"] if self.distillation is not None else []
-        return [*averaged, self.schedule.lower(), *taught]
+        mean = ["swa"] if self.average_from is not None else []
+        return [*averaged, self.schedule.lower(), *taught, *mean]
 
     def check(self) -> None:
         """Refuse settings out of range.
 
         Raises:
-            InputError: for an unknown schedule or a negative number of batches.
+            InputError: for an unknown schedule, a negative number of batches, a fraction out of range, or an optimizer
+                that would be kept over an average.
         """
         if self.schedule.upper() not in RETRAINING_SCHEDULES:
             raise InputError(
@@ -68,6 +75,10 @@ class Retraining:
             )
         if self.reestimate_batches < 0:
             raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
+        if self.average_from is not None:
+            SWA(begin=self.average_from)  # refuses what is no fraction
+            if self.keep_optimizer:
+                raise InputError("keep_optimizer would carry the momentum of other weights than the average; drop one")
 
     def check_schedules(self, dense: DenseSchedule, budgets: Sequence[int]) -> None:
         """Refuse a schedule that cannot be built on that of the dense run.
@@ -107,6 +118,8 @@ class Retraining:
         """
         if self.distillation is not None:
             raise InputError(f"{where} takes no teacher: there is no dense model that it retrains; leave it out")
+        if self.average_from is not None:
+            raise InputError(f"{where} takes no average of weights; leave average_from out")
 
     def methods(self, trainer: Trainer, *, phase: str, teacher: nn.Module) -> list[Method]:
         """What acts while a phase is retrained, beside what keeps the compression in force.
@@ -116,7 +129,11 @@ class Retraining:
             phase: its name, from which batches are drawn.
             teacher: the dense model, which is left as it is.
         """
-        return [] if self.distillation is None else [self.distillation.method(teacher)]
+        found: list[Method] = [] if self.distillation is None else [self.distillation.method(teacher)]
+        if self.average_from is not None:
+            own = partial(reestimate, trainer, name=f"{phase}-average", count=self.reestimate_batches)
+            found.append(SWA(begin=self.average_from, reestimate=own))
+        return found
 
     def build(self, steps: int, dense: DenseSchedule, d1: float) -> Schedule:
         """The schedule of so many steps after compression with norm drop `d1`."""
@@ -131,6 +148,7 @@ class Retraining:
             "d2": None if dense.num_steps is None else schedule.num_steps / dense.num_steps,
             "factor": getattr(schedule, "factor", None),
             **({} if self.distillation is None else {"distillation": self.distillation.details()}),
+            **({} if self.average_from is None else {"average_from": self.average_from}),
         }
 
 

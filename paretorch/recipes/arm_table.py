@@ -119,16 +119,17 @@ class BudgetTable(ArmTable):
 
 
 class RetrainedTable(BudgetTable):
-    """An arm that is compressed first and then retrained, by labels alone or with a teacher."""
+    """An arm that is compressed first and then retrained, by labels alone or with a teacher, and may be averaged."""
 
     lists: ClassVar[tuple[str, ...]] = ("features",)
-    added_later: ClassVar[tuple[str, ...]] = ("distill", *TEACHING)
+    added_later: ClassVar[tuple[str, ...]] = ("distill", *TEACHING, "average_from")
 
     distill: bool = False
     temperature: Positive = TEMPERATURE
     distill_weight: Annotated[float, Field(ge=0, le=1)] = ALPHA
     features: list[str] = Field(default=[])
     feature_weight: NotNegative = FEATURE_WEIGHT
+    average_from: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     def retrained_arm(
         self, compression: Compression, *, factors: Mapping[str, Any], goal: str, special: Mapping[str, Any]
@@ -138,7 +139,7 @@ class RetrainedTable(BudgetTable):
         )
 
     def retraining(self, **own: Any) -> Retraining:
-        return super().retraining(distillation=self._distillation(), **own)
+        return super().retraining(distillation=self._distillation(), average_from=self.average_from, **own)
 
     def _distillation(self) -> DistillationSettings | None:
         """Who teaches; None for labels alone.
@@ -158,12 +159,13 @@ class RetrainedTable(BudgetTable):
         return None
 
     def _special_teaching(self) -> dict[str, Any]:
-        if not self.distill:
-            return {}
-        found = {
-            "temperature": self.temperature if self.temperature != TEMPERATURE else None,
-            "teacher's part": self.distill_weight if self.distill_weight != ALPHA else None,
-            "features": ", ".join(self.features) or None,
-            "features' weight": self.feature_weight if self.feature_weight != FEATURE_WEIGHT else None,
-        }
-        return {"teacher": "dense"} | {name: value for name, value in found.items() if value is not None}
+        given: dict[str, Any] = {"averaged from": self.average_from}
+        if self.distill:
+            given |= {
+                "teacher": "dense",
+                "temperature": self.temperature if self.temperature != TEMPERATURE else None,
+                "teacher's part": self.distill_weight if self.distill_weight != ALPHA else None,
+                "features": ", ".join(self.features) or None,
+                "features' weight": self.feature_weight if self.feature_weight != FEATURE_WEIGHT else None,
+            }
+        return {name: value for name, value in given.items() if value is not None}

@@ -126,7 +126,8 @@ class ElasticRun:
     def key(self) -> str:
         """Names the training, the same for all models that share it."""
         described = asdict(self)
-        del described["training"]["distillation"]  # there is none, and folders are named as before there could be one
+        for refused in ("distillation", "average_from"):  # folders are named as before there could be any
+            del described["training"][refused]
         text = json.dumps(described, sort_keys=True)
         return f"elastic-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
