@@ -128,7 +128,14 @@ class DST(SubstitutedWeights):
 
     def chain(self, name: str, weight: Tensor, gradient: Tensor) -> None:
         t = self.thresholds[name]
-        t.grad = threshold_gradients_(gradient, weight, t.detach()) - self.alpha * torch.exp(-t.detach())
+        t.grad = threshold_gradients_(gradient, weight, t.detach())
+
+    @torch.no_grad()
+    def before_update(self, run: Run) -> None:
+        super().before_update(run)
+        for t in self.thresholds.values():  # also of a layer that the loss did not reach
+            pull = -self.alpha * torch.exp(-t)
+            t.grad = pull if t.grad is None else t.grad.add_(pull)
 
     def finish(self, run: Run) -> None:
         """Leave what the thresholds let through, and an optimizer without them."""

@@ -46,7 +46,8 @@ class Thresholds(Mapping[str, nn.Parameter]):
                 f"thresholds should decay by {weight_decay}, but {type(optimizer).__name__} has no weight_decay; use "
                 "another optimizer, or a decay of 0"
             )
-        optimizer.add_param_group({"params": list(self.values()), "weight_decay": weight_decay})
+        lr = optimizer.param_groups[0]["lr"]
+        optimizer.add_param_group({"params": list(self.values()), "lr": lr, "weight_decay": weight_decay})
 
     def remove_from(self, optimizer: Optimizer) -> None:
         """Leave no trace in the optimizer."""
