@@ -22,7 +22,7 @@ from paretorch.pipelines.pruning_step import PruningStep, Selection
 from paretorch.pipelines.retraining import Retraining, budget_steps
 from paretorch.pipelines.sms.imp_unit import ImpUnit, save_start
 from paretorch.pipelines.sms.merge import stored_candidate
-from paretorch.pipelines.sms.units import Done, Units
+from paretorch.pipelines.sms.units import Done, Units, check_teacher
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.pipelines.sms.working_directory import in_some_directory
 from paretorch.training.trainer import Trainer
@@ -43,7 +43,7 @@ class RePrune(Compression):
         sparsity, cycles, selection, retraining: as in `IMP`.
 
     Raises:
-        InputError: as `IMP`, or for fewer than one copy.
+        InputError: as `IMP`, for fewer than one copy, or for a teacher that is not the dense model.
     """
 
     sparsity: float | None
@@ -55,6 +55,7 @@ class RePrune(Compression):
     retraining: Retraining = field(default_factory=Retraining)
 
     def __post_init__(self) -> None:
+        check_teacher(self.retraining)
         _ = self._imp, self._variation  # refuse what they refuse
 
     @cached_property

@@ -27,6 +27,7 @@ from paretorch.pipelines.pruning_step import Selection
 from paretorch.pipelines.retraining import Retraining, budget_words
 from paretorch.pipelines.sms.copies import CopiesRun, LastCopies, soup_name
 from paretorch.pipelines.sms.merge import SOUPS, Merge, SoupKind
+from paretorch.pipelines.sms.units import check_teacher
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.pipelines.sms.working_directory import in_some_directory
 from paretorch.training.trainer import Trainer
@@ -54,7 +55,8 @@ class SMS(Compression):
         selection, retraining: as in `IMP`; the optimizer cannot be kept.
 
     Raises:
-        InputError: for numbers out of range, an unknown soup, values that do not fit, or as `IMP`.
+        InputError: for numbers out of range, an unknown soup, values that do not fit, a teacher that is not the dense
+            model, or as `IMP`.
     """
 
     sparsity: float | None
@@ -80,6 +82,7 @@ class SMS(Compression):
             )
         if self.vary == "lr" and self.retraining.lr is not None:
             raise InputError(f"vary = 'lr' gives each copy a peak of its own; leave lr = {self.retraining.lr:g} out")
+        check_teacher(self.retraining)
         self._variation.check_epochs(self.epochs)
         object.__setattr__(self, "shared_key", self._run.key)
 

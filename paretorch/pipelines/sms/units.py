@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from paretorch.errors import InputError, NotFiniteError, RunError
+from paretorch.pipelines.retraining import Retraining
 from paretorch.training.executor import Job, LocalProcesses, Outcome
 from paretorch.training.plain import from_plain, to_plain
 from paretorch.training.run import RunDirectory
@@ -61,6 +62,20 @@ class Unit(ABC):
         Raises:
             NotFiniteError: if a loss becomes NaN or infinite.
         """
+
+
+def check_teacher(retraining: Retraining) -> None:
+    """Refuse a teacher that is a module of the user's.
+
+    Raises:
+        InputError: saying who can teach.
+    """
+    settings = retraining.distillation
+    if settings is not None and settings.teacher is not None:
+        raise InputError(
+            f"the teacher is a {type(settings.teacher).__name__} of yours, which copies that are trained in other "
+            "processes could not have; leave it out, and the dense model teaches"
+        )
 
 
 def run_unit(*, trainer: dict[str, Any], unit: dict[str, Any]) -> None:
