@@ -75,7 +75,9 @@ class GradualPruning(Compression):
                 f"{self.epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
             )
         self._schedule(steps, dense)
-        self.method().check(model, num_steps=steps, steps_per_epoch=trainer.steps_per_epoch)
+        method = self.method()
+        method.check_optimizer(trainer.settings.optimizer(model.parameters()))
+        method.check(model, num_steps=steps, steps_per_epoch=trainer.steps_per_epoch)
 
     def at_rate(self, rate: float) -> Self:
         return replace(self, lr=rate)

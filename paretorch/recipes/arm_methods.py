@@ -11,7 +11,16 @@ from paretorch.recipes.arm_table import ArmTable
 from paretorch.recipes.bimp_table import BimpTable
 from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.elastic_table import DpodTable, ElasticTable
-from paretorch.recipes.gradual_table import GmpTable
+from paretorch.recipes.gradual_table import (
+    DnwTable,
+    DpfTable,
+    DstTable,
+    GmpTable,
+    GsmTable,
+    LcTable,
+    RiglTable,
+    SoftThresholdTable,
+)
 from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.reprune_table import ReprunedTable
 from paretorch.recipes.sms_table import SmsTable
@@ -28,6 +37,13 @@ METHODS: dict[str, type[ArmTable]] = {
     "sms": SmsTable,
     "reprune": ReprunedTable,
     "gmp": GmpTable,
+    "gsm": GsmTable,
+    "lc": LcTable,
+    "dpf": DpfTable,
+    "dnw": DnwTable,
+    "soft-threshold": SoftThresholdTable,
+    "dst": DstTable,
+    "rigl": RiglTable,
 }
 
 

@@ -1,6 +1,5 @@
 """`[[arm]]` with a method that makes a model sparse while it trains from scratch; `method` is the id of its card."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,24 +8,36 @@ from pydantic import Field
 
 from paretorch.errors import InputError
 from paretorch.methods.sparsity.gradual.base import GradualMethod
+from paretorch.methods.sparsity.gradual.dnw import DNW
+from paretorch.methods.sparsity.gradual.dpf import DPF
+from paretorch.methods.sparsity.gradual.dst import DST
 from paretorch.methods.sparsity.gradual.gmp import GMP
+from paretorch.methods.sparsity.gradual.gsm import GSM
+from paretorch.methods.sparsity.gradual.lc import LC
+from paretorch.methods.sparsity.gradual.rigl import RigL
 from paretorch.methods.sparsity.gradual.schedule import Interval
+from paretorch.methods.sparsity.gradual.soft_threshold import SoftThreshold
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.gradual import GradualPruning
 from paretorch.recipes.arm_table import BATCHES, ArmTable
 from paretorch.recipes.bimp_table import TOTAL
-from paretorch.recipes.strict import Positive, Sparsity
+from paretorch.recipes.strict import Finite, NotNegative, Positive, Sparsity
+
+Steps = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class GradualTable(ArmTable):
-    """What all of them have in common. A subclass says what people call it, and makes the method from its keys.
+    """What all of them have in common.
 
     Attributes:
         words: what people call the method.
+        made: its class.
     """
 
     lists: ClassVar[tuple[str, ...]] = ("tune_lr", "include", "exclude")
     words: ClassVar[str]
+    made: ClassVar[Callable[..., GradualMethod]]
 
     sparsity: Sparsity
     epochs: Positive
@@ -36,27 +47,22 @@ class GradualTable(ArmTable):
     exclude: list[str] | None = None
     reestimate_batches: Annotated[int, Field(ge=0)] = BATCHES
 
-    @abstractmethod
-    def kind(self) -> Callable[..., GradualMethod]:
-        """The class of the method with its own settings, to be called with `sparsity`, `include` and `exclude`."""
-
-    def special(self) -> Mapping[str, Any]:
-        """Settings of the method that differ from the usual ones, for names: all keys of the subclass."""
-        own = type(self).model_fields.keys() - GradualTable.model_fields.keys()
-        fields = {name: field for name, field in type(self).model_fields.items() if name in own}
-        given = {name: getattr(self, name) for name, field in fields.items()}
-        return {name.replace("_", " "): value for name, value in given.items() if value != fields[name].get_default()}
+    def settings(self) -> Mapping[str, Any]:
+        """Keyword arguments of the method beside those that all have: by default the keys that are its table's own."""
+        return {name: getattr(self, name) for name in self._own()}
 
     def arm(self) -> Arm:
         if self.tune_lr and self.lr is not None:
             raise InputError("an arm has either `lr` or `tune_lr`")
         if len(set(self.tune_lr)) < len(self.tune_lr):
             raise InputError(f"tune_lr = {self.tune_lr} holds a rate twice, which would be trained and charged twice")
-        special = {name: value for name, value in self._special().items() if value is not None}
-        tuned = {"tuned": True} if self.tune_lr else {}
+        special = self._special()
         words = f"{self.words}{' tuned' if self.tune_lr else ''} {self.sparsity * 100:.4g} % {self.epochs:g} epochs"
         parts = [words, *(str(value) if name == "allocation" else f"{name} {value}" for name, value in special.items())]
-        method = partial(self.kind(), sparsity=self.sparsity, include=self.include, exclude=self.exclude)
+        tuned = {"tuned": True} if self.tune_lr else {}
+        method = partial(
+            type(self).made, sparsity=self.sparsity, include=self.include, exclude=self.exclude, **self.settings()
+        )
         return Arm(
             id=f"{self.method}-{self.digest()}",
             label=self.name or " ".join(parts),
@@ -67,28 +73,121 @@ class GradualTable(ArmTable):
             rates=tuple(self.tune_lr),
         )
 
+    @classmethod
+    def _own(cls) -> list[str]:
+        return [name for name in cls.model_fields if name not in GradualTable.model_fields]
+
     def _special(self) -> dict[str, Any]:
-        return {
-            **self.special(),
+        """The settings that differ from the usual ones, for names and factors: two arms must never look alike."""
+        usual = {name: field.get_default() for name, field in type(self).model_fields.items()}
+        found = {
+            name.replace("_", " "): getattr(self, name) for name in self._own() if getattr(self, name) != usual[name]
+        }
+        found |= {
             "lr": self.lr,
             "only": ", ".join(self.include) if self.include else None,
             "without": ", ".join(self.exclude) if self.exclude else None,
             "batch-norm batches": self.reestimate_batches if self.reestimate_batches != BATCHES else None,
         }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class GmpTable(GradualTable):
     """Gradual magnitude pruning."""
 
-    random_control: ClassVar[Mapping[str, Any] | None] = {"allocation": "random"}
     words: ClassVar[str] = "GMP"
+    made: ClassVar[Callable[..., GradualMethod]] = GMP
 
     method: Literal["gmp"]
     interval: Positive | None = None
-    interval_steps: Annotated[int, Field(ge=1)] | None = None
+    interval_steps: Steps | None = None
     allocation: str = "global"
     allow_recovering: bool = False
 
-    def kind(self) -> Callable[..., GradualMethod]:
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "interval": Interval(epochs=self.interval, steps=self.interval_steps),
+            "allocation": self.allocation,
+            "allow_recovering": self.allow_recovering,
+        }
+
+
+class GsmTable(GradualTable):
+    """Gradients of the most important weights alone."""
+
+    words: ClassVar[str] = "GSM"
+    made: ClassVar[Callable[..., GradualMethod]] = GSM
+
+    method: Literal["gsm"]
+
+
+class LcTable(GradualTable):
+    """Weight decay on the smallest weights alone."""
+
+    words: ClassVar[str] = "LC"
+    made: ClassVar[Callable[..., GradualMethod]] = LC
+
+    method: Literal["lc"]
+
+
+class DpfTable(GradualTable):
+    """Pruned weights are trained on by feedback."""
+
+    words: ClassVar[str] = "DPF"
+    made: ClassVar[Callable[..., GradualMethod]] = DPF
+
+    method: Literal["dpf"]
+    interval: Positive | None = None
+    interval_steps: Steps | None = None
+    refresh_steps: Steps = 16
+
+    def settings(self) -> Mapping[str, Any]:
         interval = Interval(epochs=self.interval, steps=self.interval_steps)
-        return partial(GMP, interval=interval, allocation=self.allocation, allow_recovering=self.allow_recovering)
+        return {"interval": interval, "refresh_steps": self.refresh_steps}
+
+
+class DnwTable(GradualTable):
+    """The largest weights of every step."""
+
+    words: ClassVar[str] = "DNW"
+    made: ClassVar[Callable[..., GradualMethod]] = DNW
+
+    method: Literal["dnw"]
+    refresh_steps: Steps = 1
+
+
+class SoftThresholdTable(GradualTable):
+    """A learned threshold per layer."""
+
+    words: ClassVar[str] = "STR"
+    made: ClassVar[Callable[..., GradualMethod]] = SoftThreshold
+
+    method: Literal["soft-threshold"]
+    initial: Finite = -8.0
+    threshold_decay: NotNegative = 5e-4
+
+
+class DstTable(GradualTable):
+    """A learned threshold per output channel."""
+
+    words: ClassVar[str] = "DST"
+    made: ClassVar[Callable[..., GradualMethod]] = DST
+
+    method: Literal["dst"]
+    penalty: NotNegative = 1e-4
+
+
+class RiglTable(GradualTable):
+    """A sparse model whose connections move."""
+
+    words: ClassVar[str] = "RigL"
+    made: ClassVar[Callable[..., GradualMethod]] = RigL
+
+    method: Literal["rigl"]
+    allocation: Literal["erk", "uniform"] = "erk"
+    interval_steps: Steps = 100
+    end: Fraction = 0.75
+    alpha: Fraction = 0.3
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"allocation": self.allocation, "interval": self.interval_steps, "end": self.end, "alpha": self.alpha}

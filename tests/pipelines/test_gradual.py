@@ -19,21 +19,38 @@ from paretorch.methods.method import Run
 from paretorch.methods.schedules import DenseSchedule, Linear, MultiStep
 from paretorch.methods.schedules.stretched import Stretched
 from paretorch.methods.sparsity.gradual.base import GradualMethod
+from paretorch.methods.sparsity.gradual.dnw import DNW
+from paretorch.methods.sparsity.gradual.dpf import DPF
+from paretorch.methods.sparsity.gradual.dst import DST
 from paretorch.methods.sparsity.gradual.gmp import GMP
+from paretorch.methods.sparsity.gradual.gsm import GSM
+from paretorch.methods.sparsity.gradual.lc import LC
+from paretorch.methods.sparsity.gradual.rigl import RigL
 from paretorch.methods.sparsity.gradual.schedule import Interval
+from paretorch.methods.sparsity.gradual.soft_threshold import SoftThreshold
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.pipelines.arm import compress
 from paretorch.pipelines.compression import Compressed, Start
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.gradual import GradualPruning
 from paretorch.pipelines.sweep import Sweep
-from paretorch.recipes.arm_methods import expand
+from paretorch.recipes.arm_methods import METHODS, expand
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from tests.methods.sparsity.gradual.problems import NAMES, NUM_WEIGHTS, STEPS_PER_EPOCH, Small, task, trainer
 
 SWEEP = DenseSchedule.of(MultiStep(num_steps=5 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75), warmup=0.1))
-GRADUAL: dict[str, Callable[..., GradualMethod]] = {"gmp": GMP}
+GRADUAL: dict[str, Callable[..., GradualMethod]] = {
+    "gmp": GMP,
+    "gsm": GSM,
+    "lc": LC,
+    "dpf": DPF,
+    "dnw": DNW,
+    "soft-threshold": SoftThreshold,
+    "dst": DST,
+    "rigl": partial(RigL, interval=10),
+}
+EXACT = {"gmp", "gsm", "lc", "dpf", "dnw", "rigl"}
 
 
 class Partly(GradualMethod):
@@ -98,7 +115,8 @@ def test_the_final_zeros_are_at_least_those_asked_for_and_exact_where_the_method
     result = run(partial(GRADUAL[name], sparsity=0.83))
     target, entry = round(0.83 * NUM_WEIGHTS), result.entries[-1]
     assert zeros(result.model) == entry["pruned"] == NUM_WEIGHTS - entry["kept"]
-    assert zeros(result.model) == target if GRADUAL[name].exact else zeros(result.model) >= target
+    assert GRADUAL[name](sparsity=0.83).exact == (name in EXACT)
+    assert (zeros(result.model) == target) if name in EXACT else (zeros(result.model) >= target)
     assert entry["sparsity"] == entry["pruned"] / NUM_WEIGHTS
     save_model(tmp_path / "model", result.model, constructor=Small, edits=list(result.edits))
     loaded = load_artefact(tmp_path / "model", constructor=Small).model.eval()
@@ -291,11 +309,11 @@ def test_a_table_that_makes_no_arm_is_refused(point: dict[str, Any], message: st
         expand([{"method": "gmp", **point}])
 
 
-def sweep(points: list[dict[str, Any]]) -> Sweep:
+def sweep(points: list[dict[str, Any]], *, decay: float = 1e-3) -> Sweep:
     return Sweep(
         name="mine",
         task=task(),
-        settings=TrainSettings(batch_size=20, optimizer=OptimizerSpec(lr=0.1), device="cpu"),
+        settings=TrainSettings(batch_size=20, optimizer=OptimizerSpec(lr=0.1, weight_decay=decay), device="cpu"),
         seeds=(0, 1),
         dense_epochs=5,
         dense_schedule=lambda steps: Linear(num_steps=steps, peak=0.1),
@@ -304,6 +322,47 @@ def sweep(points: list[dict[str, Any]]) -> Sweep:
         recipe_hash="x",
         command="x",
     )
+
+
+def test_an_optimizer_that_a_method_cannot_work_with_is_refused_before_the_dense_models_are_trained() -> None:
+    with pytest.raises(InputError, match=r"arm 'LC 90 % 5 epochs': .*weight decay"):
+        sweep([{"method": "lc", "sparsity": 0.9, "epochs": 5}], decay=0.0).check()
+
+
+@pytest.mark.parametrize("name", sorted(GRADUAL))
+def test_a_table_has_the_defaults_of_its_method_and_makes_it_from_its_keys(name: str) -> None:
+    table, point = METHODS[name], {"method": name, "sparsity": 0.9, "epochs": 5}
+    made = expand([point])[0].compression.method()
+    usual = getattr(GRADUAL[name], "func", GRADUAL[name])(sparsity=0.9)
+    assert type(made) is type(usual)
+    assert made.name == name
+    settings = {key: value for key, value in vars(usual).items() if not key.startswith("_")}
+    assert {key: vars(made)[key] for key in settings} == settings
+    assert vars(table)["made"] is type(made)
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        (
+            {"method": "dpf", "interval": 0.5, "refresh_steps": 4},
+            {"interval": Interval(epochs=0.5), "refresh_steps": 4},
+        ),
+        ({"method": "dnw", "refresh_steps": 3}, {"refresh_steps": 3}),
+        ({"method": "soft-threshold", "initial": -5, "threshold_decay": 0.1}, {"initial": -5, "threshold_decay": 0.1}),
+        ({"method": "dst", "penalty": 0.1}, {"alpha": 0.1}),
+        (
+            {"method": "rigl", "allocation": "uniform", "interval_steps": 7, "end": 0.5, "alpha": 0.2},
+            {"allocation": "uniform", "interval": 7, "end": 0.5, "alpha": 0.2},
+        ),
+    ],
+)
+def test_every_key_of_a_table_reaches_the_method_and_the_name(point: dict[str, Any], expected: dict[str, Any]) -> None:
+    usual = {"method": point["method"], "sparsity": 0.9, "epochs": 5}
+    arms = [*expand([usual]), *(arm for key in point for arm in expand([usual | {key: point[key]}]) if key != "method")]
+    assert len({arm.label for arm in arms}) == len({arm.id for arm in arms}) == len(point)
+    made = expand([usual | point])[0].compression.method()
+    assert {key: getattr(made, key) for key in expected} == expected
 
 
 @pytest.mark.slow

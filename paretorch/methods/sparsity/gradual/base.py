@@ -8,7 +8,7 @@ target, `exact = False`. It writes the hooks it needs and keeps these promises:
 - `finish` leaves a plain model, and ends with `self.leave(run.model, masks)`, or without masks with
   `self.leave(run.model)`, which takes what is zero then; from then on `masks` holds the zeros;
 - what it holds between steps is in `state_dict`, so that a resumed run is bitwise the uninterrupted one;
-- `check` refuses what `start` would refuse, so that a recipe fails before anything is trained;
+- `check` and `check_optimizer` refuse what `start` would refuse, so that a recipe fails before anything is trained;
 - `present_sparsity` is what the run stands at; it is put on the curve as "sparsity" after every epoch. A subclass that
   overrides `epoch_end` calls it from there: `super().epoch_end(run)`.
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from paretorch.errors import InputError, RunError
 from paretorch.methods.method import Method, Run
@@ -94,7 +95,15 @@ class GradualMethod(Method):
                 f"below {1 - 0.5 / size:.6g}"
             )
 
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Refuse, before anything is trained, an optimizer that the method cannot work with; by default any will do.
+
+        Raises:
+            InputError: saying what does not fit.
+        """
+
     def start(self, run: Run) -> None:
+        self.check_optimizer(run.optimizer)
         self.check(run.model, num_steps=run.num_steps, steps_per_epoch=run.steps_per_epoch)
         self._left = None
 
