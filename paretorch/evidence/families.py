@@ -213,6 +213,11 @@ def _total(record: RunRecord, phases: Sequence[dict[str, Any]], axis: Axis) -> f
         step = record.flops_step
         if "forward" not in step or "backward" not in step:
             raise InputError(f"run {record.run_id!r} did not count the operations of its steps; choose another axis")
+        if any(phase.get("teacher_samples") for phase in phases):
+            raise InputError(
+                f"run {record.run_id!r} had a teacher, whose operations its steps do not count; choose another axis, "
+                "such as seconds"
+            )
         return _total(record, phases, "steps") * (step["forward"] + step["backward"])
     found = [_of_phase(phase, axis) for phase in phases]
     known = [value for value in found if value is not None]

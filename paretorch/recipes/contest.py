@@ -72,7 +72,12 @@ class Contest:
             if len(set(table.tune_lr)) < len(table.tune_lr):
                 raise InputError(f"{table.where}: tune_lr = {table.tune_lr} holds a rate twice")
         for point, where in self.pruned:
-            arm_at({**point, "epochs": compare.durations[0]}, where)
+            arm = arm_at({**point, "epochs": compare.durations[0]}, where)
+            if compare.axis == "flops" and "distillation" in arm.compression.method_ids():
+                raise InputError(
+                    f"{where}: [compare] axis = 'flops' counts the operations of the student's steps and not those of "
+                    "its teacher; choose another axis, such as seconds"
+                )
 
     def families(self) -> list[Family]:
         """All of them, candidate and baseline first."""

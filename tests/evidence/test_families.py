@@ -42,6 +42,14 @@ def test_operations_are_those_of_a_step_times_the_steps():
     assert charge(record, "flops") == 400 * 30
 
 
+def test_operations_of_a_teacher_are_not_counted_so_that_a_run_with_one_is_refused():
+    record = run("a", 0, 4, 0.9, flops_step={"forward": 10, "backward": 20, "uncounted": [], "batch": 64})
+    record.phases[-1]["teacher_samples"] = 64
+    with pytest.raises(InputError, match="had a teacher, whose operations its steps do not count"):
+        charge(record, "flops")
+    assert charge(record, "steps") == 400
+
+
 def test_energy_is_what_the_meter_read_of_the_run_or_of_its_phases():
     record = run("a", 0, 4, 0.9, dense=10, energy={"joules": 12.5})
     assert charge(record, "energy_j") == 12.5

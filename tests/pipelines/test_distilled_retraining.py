@@ -28,6 +28,7 @@ from paretorch.recipes.arm_methods import arm_at, expand
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 from tests.pipelines.test_cutting import SETTINGS, STEPS_PER_EPOCH, Small, task, trainer
+from tests.test_contest import PRUNED, by_name, made
 from tests.training.problems import linear_task, plain
 
 TAUGHT = DistillationSettings(temperature=2.0, alpha=0.5)
@@ -400,3 +401,17 @@ def test_keys_that_make_no_sense_are_refused_by_name(keys: dict[str, Any], messa
 
 def test_the_model_of_these_tests_has_the_layers_they_name() -> None:
     assert {"first", "norm", "output"} <= {name for name, _ in Small().named_modules()}
+
+
+def test_a_comparison_in_operations_refuses_a_teacher_that_they_would_not_count(tmp_path: Path) -> None:
+    text = PRUNED.replace('name = "A"', 'name = "A"\ndistill = true')
+    families = by_name(made(tmp_path, text)).values()
+    own = next(iter(families))
+    found = {
+        family.name: family.rehearsed(Trainer(own.task, own.settings))["retrain"].same
+        for family in families
+        if isinstance(family, PrunedFamily)
+    }
+    assert [name for name, same in found.items() if "taught by" in same] == ["A", "A, random weights"]
+    with pytest.raises(InputError, match="counts the operations of the student's steps and not those of its teacher"):
+        made(tmp_path, text.replace("[compare]", '[compare]\naxis = "flops"'))

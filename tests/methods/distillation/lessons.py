@@ -28,6 +28,17 @@ class Student(nn.Module):
         return self.last(torch.tanh(self.norm(self.first(inputs))))
 
 
+class Plain(nn.Module):
+    """A perceptron whose outputs do not depend on how a batch is divided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 7, dtype=torch.float64), nn.Linear(7, CLASSES, dtype=torch.float64)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(inputs)))
+
+
 def large_teacher(dtype: torch.dtype = torch.float64) -> nn.Sequential:
     """A wider model than the student, with layers whose mode matters, left in training mode."""
     torch.manual_seed(11)
