@@ -5,6 +5,7 @@ import pytest
 from paretorch.methods.catalogue import cards
 from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_allocation,
+    invariants_of_averaging,
     invariants_of_cutting,
     invariants_of_distillation,
     invariants_of_dpod,

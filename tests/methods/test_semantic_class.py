@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint_sequential
 
 from paretorch.methods.averaging.batchnorm import reestimate_batchnorm
+from paretorch.methods.averaging.candidates import Candidate
+from paretorch.methods.averaging.running_mean import RunningMean
+from paretorch.methods.averaging.soup import uniform_soup
 from paretorch.methods.catalogue import all_cards, cards
 from paretorch.methods.distillation.objective import divergence
 from paretorch.methods.method import Method
@@ -134,11 +137,34 @@ def scheduled(name: str) -> dict[str, Tensor]:
     )
 
 
+def averaged(*, sparsity: float = 0.0) -> dict[str, Tensor]:
+    """The soup of two copies of one start under one mask, trained at different rates."""
+    copies = []
+    for rate in (PEAK, PEAK / 2):
+        model = network()
+        masks = magnitude_masks(model, sparsity=sparsity)
+        copies.append((trained(model, rates=(rate,) * STEPS, masks=masks), masks))
+    candidates = [Candidate(f"{i}", lambda state=state: state, masks) for i, (state, masks) in enumerate(copies)]
+    return uniform_soup(candidates).state
+
+
+def averaged_along() -> dict[str, Tensor]:
+    """The mean of the weights before each of the steps."""
+    model, mean = network(), RunningMean()
+    model.register_forward_pre_hook(lambda *_: mean.add(model))
+    trained(model)
+    mean.apply_(model)
+    return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
 SEMANTIC: dict[str, Callable[[], dict[str, Tensor]]] = {
     "magnitude": lambda: pruned(lambda model: magnitude_masks(model, sparsity=0.5)),
     "nm-pattern": lambda: pruned(lambda model: nm_masks(model, n=2, m=4)),
     "filter-norm": lambda: pruned(lambda model: filter_masks(model, sparsity=0.5)),
     "bn-reestimate": reestimated,
+    "model-soups": averaged,
+    "sms": lambda: averaged(sparsity=0.5),
+    "swa": averaged_along,
     "distillation": distilled,
     **{name: (lambda name=name: scheduled(name)) for name in ("ft", "lrw", "slr", "clr", "llr", "allr")},
 }

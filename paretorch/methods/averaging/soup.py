@@ -17,14 +17,58 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from paretorch.errors import InputError
 from paretorch.methods.averaging.candidates import Candidate, checked_names
 from paretorch.methods.averaging.streaming import average_state_dicts
+from paretorch.methods.card import Card, HyperParameter
+from paretorch.methods.cost_model import Effect, Effects, LayerShape
 
 Score = Callable[[dict[str, Tensor]], float]
+
+
+def _cost(_layers: Sequence[LayerShape], _batch: int, settings: Mapping[str, Any]) -> Effects:
+    """Training of all candidates, and one re-estimation."""
+    return {
+        "epochs": Effect(added=settings["copies"] * settings["epochs"]),
+        "extra_forward": Effect(added=settings["batches"]),
+    }
+
+
+CARD = Card(
+    id="model-soups",
+    title="Model soups",
+    summary="Averages the weights of models that were fine-tuned from one start with different seeds or settings.",
+    year=2022,
+    references=("Wortsman et al., ICML 2022",),
+    reference_implementation="mlfoundations/model-soups",
+    cells=(("parameters", "retrofit"),),
+    phase=("post_train",),
+    composes_with=("bn-reestimate", "masks"),
+    relieves=("inference compute",),
+    worsens=("compute",),
+    caveat="saves against an ensemble; the trials that are averaged must be charged",
+    cost="the training of every candidate; one read of every candidate per average that is tried",
+    cost_model=_cost,
+    charges=("retraining epochs", "extra models", "calibration passes"),
+    realised_by="candidates that would be trained anyway, such as the trials of a search, from one starting point",
+    hyperparams=(
+        HyperParameter(name="copies", default=3, low=1, high=100, scale="integer"),
+        HyperParameter(name="epochs", low=0, high=10_000),
+        HyperParameter(name="batches", default=20, low=0, high=10_000, scale="integer"),
+    ),
+    tuning_cost=1,
+    quality_risk="low",
+    invariants=(
+        "equal candidates average to the candidate, bitwise",
+        "the average has the same bits in any order of the candidates",
+        "every entry of the average lies between the smallest and the largest of the candidates",
+        "a greedy soup scores no worse than its best candidate, in any order of the candidates",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

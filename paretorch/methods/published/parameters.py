@@ -171,30 +171,9 @@ CARDS = (
         relieves=("steps to target",), worsens=("memory capacity",), stateful=True, quality_risk="low",
     ),
     published(
-        "swa", 2018, "Stochastic weight averaging", "Averages weights along a constant or cyclic learning rate at the "
-        "end of training.", "Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, UAI 2018",
-        cells="parameters:retrofit, algorithm:retrofit", relieves=("steps to target",), worsens=("memory capacity",),
-        stateful=True, needs_total_duration=True, schedule_params=(("end of averaging", 1.0),),
-        charges=("calibration passes",), composes_with=("bn-reestimate",), quality_risk="low",
-    ),
-    published(
         "lawa", 2022, "Latest weight averaging", "Averages the last k checkpoints of epochs.",
         "Kaddour, arXiv 2209.14981, 2022", cells="parameters:retrofit", relieves=("steps to target",),
         worsens=("memory capacity",), stateful=True, quality_risk="low",
-    ),
-    published(
-        "model-soups", 2022, "Model soups", "Averages the weights of models fine-tuned with different settings.",
-        "Wortsman et al., ICML 2022", cells="parameters:retrofit", phase="post_train", charges=("extra models",),
-        worsens=("compute",), relieves=("inference compute",), reference_implementation="mlfoundations/model-soups",
-        caveat="saves against an ensemble; the trials that are averaged must be charged",
-    ),
-    published(
-        "sms", 2024, "Sparse model soups", "Averages models of one mask that were retrained from it with different "
-        "seeds or settings.", "Zimmer, Spiegel and Pokutta, ICLR 2024, arXiv 2306.16788",
-        cells="parameters:retrofit, algorithm:reorder", phase=("prune", "retrain"), worsens=("compute",),
-        charges=("retraining epochs", "extra models", "calibration passes"),
-        composes_with=("magnitude", "masks", "bn-reestimate"), reference_implementation="ZIB-IOL/SMS",
-        licence="none given", caveat="quality at the same inference cost; the branches can run in parallel",
     ),
     published(
         "gradmax", 2022, "GradMax", "Adds units whose gradient is as large as possible and whose output is zero.",
