@@ -55,14 +55,30 @@ class LC(GradualMethod):
         super().__init__(sparsity=sparsity, include=include, exclude=exclude)
         self._handles: list[RemovableHandle] = []
 
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Refuse an optimizer whose weight decay cannot be taken over, or that has none.
+
+        Raises:
+            InputError: naming the optimizer.
+        """
+        kind = type(optimizer).__name__
+        if not isinstance(optimizer, SGD | Adam) or any(group["maximize"] for group in optimizer.param_groups):
+            raise InputError(
+                f"{self.name!r} takes over the weight decay of SGD, Adam and AdamW, without maximize; got {kind}. "
+                "Choose one of them, or another method"
+            )
+        if not any(group["weight_decay"] != 0 for group in optimizer.param_groups):
+            raise InputError(
+                f"{self.name!r} acts by weight decay alone, and the {kind} of this run has none; set weight_decay of "
+                "the optimizer, 5e-4 for example"
+            )
+
     def start(self, run: Run) -> None:
         """Count Q, and put the decay of the main optimizer into our hands.
 
         Raises:
-            InputError: for an optimizer without weight decay, or whose decay we do not know; for a sharded model; and
-                as `check`.
+            InputError: for a sharded model, and as `check` and `check_optimizer`.
         """
-        check_decay(self.name, run.optimizer)
         refuse_sharding(self.name, run.model)
         super().start(run)
         self.num_kept = self.num_weights(run.model) - self.num_pruned(run.model)
@@ -153,25 +169,6 @@ def largest_weights(parameters: dict[str, nn.Parameter], count: int) -> dict[str
     total = sum(parameter.numel() for parameter in parameters.values())
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
     return select(weights, max(0, total - count), absolute=True)
-
-
-def check_decay(name: str, optimizer: Optimizer) -> None:
-    """Refuse an optimizer whose weight decay cannot be taken over.
-
-    Raises:
-        InputError: naming the method `name` and the optimizer.
-    """
-    kind = type(optimizer).__name__
-    if not isinstance(optimizer, SGD | Adam) or any(group["maximize"] for group in optimizer.param_groups):
-        raise InputError(
-            f"{name!r} takes over the weight decay of SGD, Adam and AdamW, without maximize; got {kind}. Choose one of "
-            "them, or another method"
-        )
-    if not any(group["weight_decay"] != 0 for group in optimizer.param_groups):
-        raise InputError(
-            f"{name!r} acts by weight decay alone, and the {kind} of this run has none; set weight_decay of the "
-            "optimizer, 5e-4 for example"
-        )
 
 
 CARD = Card(
