@@ -79,7 +79,7 @@ class CutAndRetrain(Compression):
                 'timed beforehand, as a comparison does; use spread = "uniform"'
             )
         taught = self.retraining.methods(trainer, phase="rehearsal", teacher=trainer.model())
-        return cut_fresh(self.units, trainer), taught
+        return cut_fresh(self.units, trainer), tuple(taught)
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         self._check_schedule(trainer, start.schedule)
