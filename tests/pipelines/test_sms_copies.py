@@ -1,5 +1,6 @@
 """Copies of a soup: what they differ in, what is left of them, how they go on, and how bad ones are refused by name."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,6 +157,15 @@ def test_a_finished_copy_is_not_trained_again(tmp_path: Path, monkeypatch: pytes
     again = in_folder(tmp_path / "run", soup(cycles=2))
     assert first.entries == again.entries
     assert same(first.model, again.model)
+
+
+def test_lines_about_progress_name_the_copy(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paretorch.training.progress.PLAIN_LINE_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, logger="paretorch"):
+        soup(cycles=2, copies=2).run_from(trainer(), start())
+    for name in ("copy 0 of cycle 0", "copy 1 of cycle 0", "copy 0 of cycle 1", "copy 1 of cycle 1"):
+        assert name in caplog.messages
+        assert any(f"({name}): step 12 of 12" in line for line in caplog.messages)
 
 
 def test_a_copy_that_diverges_is_named_and_the_others_stay(tmp_path: Path) -> None:
