@@ -50,8 +50,8 @@ MADE: dict[str, Callable[..., GradualMethod]] = {
 }
 # method: the setting that its sparsity follows from, and the values that are tried
 SEARCH = {
-    "STR": ("threshold_decay", (1e-3, 1.4e-3, 2e-3, 2.8e-3, 4e-3)),
-    "DST": ("penalty", (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)),
+    "STR": ("threshold_decay", (1.5e-3, 2e-3, 3e-3, 4.5e-3, 7e-3)),
+    "DST": ("penalty", (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
 }
 
 
