@@ -114,6 +114,6 @@ def test_thresholds_that_are_not_finite_are_in_no_checkpoint_and_no_model():
     with torch.no_grad():
         method.thresholds["3.weight"].fill_(torch.nan)
     for act in (method.state_dict, lambda: method.finish(run)):
-        with pytest.raises(NotFiniteError, match="thresholds of 3.weight became NaN"):
+        with pytest.raises(NotFiniteError, match=r"thresholds of 3.weight became NaN"):
             act()
     assert torch.equal(run.model[3].weight, network()[3].weight)
