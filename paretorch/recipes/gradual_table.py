@@ -163,8 +163,8 @@ class SoftThresholdTable(GradualTable):
     made: ClassVar[Callable[..., GradualMethod]] = SoftThreshold
 
     method: Literal["soft-threshold"]
-    initial: Finite = -8.0
-    threshold_decay: NotNegative = 5e-4
+    initial: Finite = -5.0
+    threshold_decay: NotNegative = 5e-3
 
 
 class DstTable(GradualTable):

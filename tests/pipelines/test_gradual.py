@@ -349,7 +349,7 @@ def test_a_table_has_the_defaults_of_its_method_and_makes_it_from_its_keys(name:
             {"interval": Interval(epochs=0.5), "refresh_steps": 4},
         ),
         ({"method": "dnw", "refresh_steps": 3}, {"refresh_steps": 3}),
-        ({"method": "soft-threshold", "initial": -5, "threshold_decay": 0.1}, {"initial": -5, "threshold_decay": 0.1}),
+        ({"method": "soft-threshold", "initial": -6, "threshold_decay": 0.1}, {"initial": -6, "threshold_decay": 0.1}),
         ({"method": "dst", "penalty": 0.1}, {"alpha": 0.1}),
         (
             {"method": "rigl", "allocation": "uniform", "interval_steps": 7, "end": 0.5, "alpha": 0.2},

@@ -6,7 +6,8 @@
 
 One s per layer, trained with the weights by the same optimizer. How sparse the model becomes is not prescribed: s
 begins far below zero, weight decay draws it towards zero, that is, the threshold up, and the loss draws it down again.
-Under decay alone s after steps of rates lr_t is s_0 prod(1 - lr_t decay), about s_0 exp(-decay sum lr_t).
+Under decay alone s after steps of rates lr_t is s_0 prod(1 - lr_t decay), about s_0 exp(-decay sum lr_t); momentum mu
+multiplies the exponent by 1 / (1 - mu).
 
 The final weights are v, that is, they keep the shrinkage.
 
@@ -18,13 +19,14 @@ import math
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from paretorch.errors import InputError
 from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.method import Run
 from paretorch.methods.sparsity.gradual.substitution import SubstitutedWeights
 from paretorch.methods.sparsity.gradual.substitution_costs import soft_threshold_cost
-from paretorch.methods.sparsity.gradual.thresholds import Thresholds
+from paretorch.methods.sparsity.gradual.thresholds import Thresholds, check_decay
 from paretorch.methods.sparsity.prunable import Patterns
 from paretorch.methods.sparsity.zeroing import zero_pruned_
 
@@ -80,8 +82,8 @@ class SoftThreshold(SubstitutedWeights):
         self,
         *,
         sparsity: float,
-        initial: float = -8.0,
-        threshold_decay: float = 5e-4,
+        initial: float = -5.0,
+        threshold_decay: float = 5e-3,
         include: Patterns = None,
         exclude: Patterns = None,
     ) -> None:
@@ -92,6 +94,14 @@ class SoftThreshold(SubstitutedWeights):
                 f"{threshold_decay}"
             )
         self.initial, self.threshold_decay = initial, threshold_decay
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Refuse an optimizer without weight decay, unless the thresholds shall have none.
+
+        Raises:
+            InputError: naming it.
+        """
+        check_decay(optimizer, self.threshold_decay)
 
     def start(self, run: Run) -> None:
         super().start(run)
@@ -143,8 +153,8 @@ CARD = Card(
     cost_model=soft_threshold_cost,
     realised_by="A sparse kernel, or a format that does not store zeros; dense kernels gain nothing.",
     hyperparams=(
-        HyperParameter(name="initial", default=-8.0, low=-1e5, high=5.0),
-        HyperParameter(name="threshold_decay", default=5e-4, low=1e-7, high=1.0, scale="log"),
+        HyperParameter(name="initial", default=-5.0, low=-1e5, high=5.0),
+        HyperParameter(name="threshold_decay", default=5e-3, low=1e-7, high=1.0, scale="log"),
     ),
     tuning_cost=2,
     excludes=("biases", "norms", "embeddings"),

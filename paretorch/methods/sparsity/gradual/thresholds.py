@@ -36,16 +36,7 @@ class Thresholds(Mapping[str, nn.Parameter]):
         return len(self._values)
 
     def add_to(self, optimizer: Optimizer, *, weight_decay: float) -> None:
-        """Let the optimizer move them too, at its learning rate.
-
-        Raises:
-            InputError: if a decay is asked for that the optimizer does not have.
-        """
-        if weight_decay and "weight_decay" not in optimizer.defaults:
-            raise InputError(
-                f"thresholds should decay by {weight_decay}, but {type(optimizer).__name__} has no weight_decay; use "
-                "another optimizer, or a decay of 0"
-            )
+        """Let the optimizer move them too, at its learning rate; `check_decay` says whether it can."""
         lr = optimizer.param_groups[0]["lr"]
         optimizer.add_param_group({"params": list(self.values()), "lr": lr, "weight_decay": weight_decay})
 
@@ -79,3 +70,16 @@ class Thresholds(Mapping[str, nn.Parameter]):
         """Take the values back."""
         for name, value in self.items():
             value.copy_(state[name])
+
+
+def check_decay(optimizer: Optimizer, weight_decay: float) -> None:
+    """Refuse an optimizer that cannot let thresholds decay.
+
+    Raises:
+        InputError: if a decay is asked for and the optimizer has none.
+    """
+    if weight_decay and "weight_decay" not in optimizer.defaults:
+        raise InputError(
+            f"thresholds should decay by {weight_decay}, but {type(optimizer).__name__} has no weight_decay; use "
+            "another optimizer, or a decay of 0"
+        )

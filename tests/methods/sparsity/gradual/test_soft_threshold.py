@@ -91,7 +91,7 @@ def test_the_threshold_in_the_details_is_the_one_that_shrank_the_final_weights()
     [
         ({"initial": math.nan}, "initial must be finite"),
         ({"initial": -math.inf}, "initial must be finite"),
-        ({"threshold_decay": -0.1}, "threshold_decay finite and not negative; got -8.0 and -0.1"),
+        ({"threshold_decay": -0.1}, "threshold_decay finite and not negative; got -5.0 and -0.1"),
         ({"threshold_decay": math.inf}, "threshold_decay finite"),
         ({"sparsity": 1.0}, "fraction of weights removed"),
     ],
@@ -103,7 +103,7 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, float], message: s
 
 def test_an_optimizer_without_decay_is_refused_where_the_thresholds_need_one():
     run = Started(partial(torch.optim.Rprop, lr=0.1))
-    with pytest.raises(InputError, match=r"decay by 0.0005, but Rprop has no weight_decay"):
+    with pytest.raises(InputError, match=r"decay by 0.005, but Rprop has no weight_decay"):
         SoftThreshold(sparsity=0.5).start(run)
     SoftThreshold(sparsity=0.5, threshold_decay=0).start(run)
 

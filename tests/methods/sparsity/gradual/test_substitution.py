@@ -221,6 +221,30 @@ def test_a_parameter_that_another_method_replaced_is_refused(name: str):
         method.before_forward(run)
 
 
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_that_a_loss_scaler_skips_leaves_weights_and_thresholds(name: str, kind: str):
+    """As half precision has it: gradients that overflowed are unscaled before the methods see them."""
+    run, method = Started(OPTIMIZERS[kind]), METHODS[name]()
+    method.start(run)
+    inputs, targets = examples()
+    scaler, watch = torch.amp.GradScaler("cpu", init_scale=2.0**10), Watch(method)
+    for attempt in range(4):
+        method.before_forward(run)
+        loss = scaler.scale(nn.functional.cross_entropy(run.model(inputs), targets))
+        (loss * torch.inf if attempt == 2 else loss).backward()
+        scaler.unscale_(run.optimizer)
+        method.before_update(run)
+        scaler.step(run.optimizer)
+        scaler.update()
+        run.optimizer.zero_grad()
+        run.step += attempt != 2
+        watch.after_update(run)
+    assert largest_difference(watch.seen[2:3], watch.seen[1:2]) == 0.0
+    assert largest_difference(watch.seen[3:], watch.seen[2:3]) > 0.0
+    assert all(value.isfinite().all() for value in watch.seen[3].values())
+
+
 def test_frozen_weights_and_excluded_ones_are_treated_as_the_names_say():
     model = network()
     model[3].weight.requires_grad_(False)
