@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from paretorch.errors import InputError
 from paretorch.methods.method import Run
 from paretorch.methods.sparsity.gradual.base import GradualMethod
-from paretorch.methods.sparsity.prunable import Prunable, find_prunable
+from paretorch.methods.sparsity.prunable import find_prunable
 
 
 class SubstitutedWeights(GradualMethod):
@@ -132,7 +132,3 @@ class SubstitutedWeights(GradualMethod):
                     "the weights that it found at the start, so use the two in different phases"
                 )
             yield item.name, item.weight
-
-    def _layers(self) -> list[Prunable]:
-        """The prunable parameters with their modules, as found at the start."""
-        return self._found

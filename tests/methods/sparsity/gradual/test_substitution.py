@@ -101,13 +101,15 @@ def test_the_curve_says_what_share_of_the_weights_is_zero_in_the_forward_pass(na
         assert point["sparsity"] == zeros / total
 
 
-def normed(name: str, folder: Path | None, *, stop_at: int | None = None) -> tuple[dict[str, Tensor], Watch]:
+def normed(
+    name: str, folder: Path | None, *, stop_at: int | None = None, precision: str = "no"
+) -> tuple[dict[str, Tensor], Watch]:
     """A network with batch normalisation and dropout, trained in float32; stopped before a step, if wanted."""
     method = METHODS[name]()
     watch = Watch(method, stop_at=stop_at)
     directory = None if folder is None else RunDirectory(folder, recipe="", resume=True)
     try:
-        settings = plain(16, momentum=0.9, clip_norm=1.0, accumulate=2, checkpoint_seconds=0)
+        settings = plain(16, momentum=0.9, clip_norm=1.0, accumulate=2, checkpoint_seconds=0, precision=precision)
         trainer = Trainer(normed_task(), settings, seed=1, directory=directory)
         model = trainer.model()
         trainer.fit(model, phase="train", num_steps=STEPS, methods=[method, watch], schedule=lambda step: 0.1)
@@ -132,6 +134,14 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(name: str, stop_at:
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     for ours, theirs in zip(rest.seen, whole.seen[stop_at:], strict=True):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_mixed_precision_moves_weights_and_thresholds_in_full_precision_nearly_alike(name: str):
+    (_, full), (_, mixed) = normed(name, None), normed(name, None, precision="bf16")
+    assert {value.dtype for value in mixed.seen[5].values()} == {torch.float32}
+    assert 0 < largest_difference(mixed.seen[:6], full.seen[:6]) < 0.05
+    assert largest_difference(full.seen[:1], full.seen[5:6]) > 0.1, "the weights moved by more than they differ"
 
 
 @pytest.mark.parametrize("name", METHODS)
