@@ -50,7 +50,7 @@ MADE: dict[str, Callable[..., GradualMethod]] = {
 }
 # method: the setting that its sparsity follows from, and the values that are tried
 SEARCH = {
-    "STR": ("threshold_decay", (1.5e-3, 2e-3, 3e-3, 4.5e-3, 7e-3)),
+    "STR": ("threshold_decay", (1.5e-3, 2e-3, 3e-3, 4.5e-3, 7e-3, 1e-2, 1.5e-2, 2e-2)),
     "DST": ("penalty", (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
 }
 

@@ -1,12 +1,12 @@
 """BIMP against the methods that make a model sparse while it trains, at the same total of epochs.
 
-Fashion-MNIST, LeNet-300-100, 10 epochs from scratch in all for every arm, 90, 95 and 98 % sparsity, five paired seeds.
-SGD with momentum 0.9, the rate falling from 0.1 to 0 in a straight line; BIMP trains dense for half of the epochs so,
-then prunes and retrains with ALLR, above 90 % in three cycles. Settings are the defaults of each method.
+LeNet-300-100 on 20,000 images of Fashion-MNIST, 10 epochs from scratch in all for every arm, 90, 95 and 98 % sparsity,
+five paired seeds. SGD with momentum 0.9, the rate falling from 0.1 to 0 in a straight line; BIMP trains dense for half
+of the epochs so, then prunes and retrains with ALLR, above 90 % in three cycles. Settings are each method's defaults.
 
-STR and DST have no prescribed sparsity: it follows from a setting. Five values of it are tried on another seed and
-chosen by validation accuracy, which is charged; what is then missing to the sparsity is pruned at the end, as it is for
-GSM and LC. The sparsities that came of it stand beside the accuracies.
+STR and DST have no prescribed sparsity: it follows from a setting. Several values of it are tried on another seed and
+chosen by validation accuracy, which is charged; what is then missing to the sparsity is pruned at the end. The
+sparsities that came of it stand beside the accuracies.
 
 At the end, seconds of training steps of every method are timed in turns, with three epochs of real training each.
 
