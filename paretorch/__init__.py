@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from paretorch.measurement.flops import count_flops as count_flops
     from paretorch.measurement.measure import measure as measure
     from paretorch.measurement.step_costs import step_costs as step_costs
+    from paretorch.methods.averaging.streaming import average_files as average_files
+    from paretorch.methods.averaging.swa import SWA as SWA
+    from paretorch.methods.distillation.settings import DistillationSettings as DistillationSettings
     from paretorch.methods.method import Method as Method
     from paretorch.methods.method import Run as Run
     from paretorch.methods.rank.factorize import factorise_ as factorise_
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from paretorch.methods.schedules import norm_drop_of as norm_drop_of
     from paretorch.methods.schedules import retraining_schedule as retraining_schedule
     from paretorch.methods.sparsity.enforcement import MaskEnforcement as MaskEnforcement
+    from paretorch.methods.sparsity.gradual.gmp import GMP as GMP
     from paretorch.methods.sparsity.magnitude import magnitude_masks as magnitude_masks
     from paretorch.methods.sparsity.masks import Masks as Masks
     from paretorch.methods.sparsity.patterns import nm_masks as nm_masks
@@ -52,14 +56,18 @@ if TYPE_CHECKING:
     from paretorch.methods.width.ordered import OrderedModel as OrderedModel
     from paretorch.methods.width.profile import allocate as allocate
     from paretorch.methods.width.tracing import find_groups as find_groups
+    from paretorch.pipelines.bimp import BIMP as BIMP
     from paretorch.pipelines.cutting import CutAndRetrain as CutAndRetrain
     from paretorch.pipelines.dense import train_dense as train_dense
+    from paretorch.pipelines.gradual import GradualPruning as GradualPruning
     from paretorch.pipelines.imp import IMP as IMP
     from paretorch.pipelines.pruning_step import Selection as Selection
     from paretorch.pipelines.retraining import Retraining as Retraining
+    from paretorch.pipelines.sms.sms import SMS as SMS
     from paretorch.training.bottleneck import bottleneck as bottleneck
     from paretorch.training.picture import Picture as Picture
     from paretorch.training.published import load_published as load_published
+    from paretorch.training.sensitivity import sensitivity as sensitivity
     from paretorch.training.settings import OptimizerSpec as OptimizerSpec
     from paretorch.training.settings import TrainSettings as TrainSettings
     from paretorch.training.side_effects import side_effects as side_effects
@@ -71,13 +79,17 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "ALLR": "paretorch.methods.schedules",
+    "BIMP": "paretorch.pipelines.bimp",
     "Cost": "paretorch.measurement.cost",
     "CutAndRetrain": "paretorch.pipelines.cutting",
     "CutEdit": "paretorch.artefacts.cut_edit",
     "DPOD": "paretorch.methods.width.dpod",
     "DenseSchedule": "paretorch.methods.schedules",
+    "DistillationSettings": "paretorch.methods.distillation.settings",
     "ElasticTraining": "paretorch.methods.width.elastic",
     "Front": "paretorch.evidence.front",
+    "GMP": "paretorch.methods.sparsity.gradual.gmp",
+    "GradualPruning": "paretorch.pipelines.gradual",
     "HostRun": "paretorch.integrations.host",
     "IMP": "paretorch.pipelines.imp",
     "Interval": "paretorch.evidence.statistics",
@@ -92,6 +104,8 @@ _PUBLIC = {
     "Picture": "paretorch.training.picture",
     "Retraining": "paretorch.pipelines.retraining",
     "Run": "paretorch.methods.method",
+    "SMS": "paretorch.pipelines.sms.sms",
+    "SWA": "paretorch.methods.averaging.swa",
     "Selection": "paretorch.pipelines.pruning_step",
     "SupervisedTask": "paretorch.training.supervised",
     "Task": "paretorch.training.task",
@@ -100,6 +114,7 @@ _PUBLIC = {
     "Trainer": "paretorch.training.trainer",
     "allocate": "paretorch.methods.width.profile",
     "as_scheduler": "paretorch.methods.schedules",
+    "average_files": "paretorch.methods.averaging.streaming",
     "bottleneck": "paretorch.training.bottleneck",
     "claim": "paretorch.evidence.claims",
     "compare": "paretorch.comparisons",
@@ -123,6 +138,7 @@ _PUBLIC = {
     "plan_cut": "paretorch.methods.width.cutting",
     "retraining_schedule": "paretorch.methods.schedules",
     "save_model": "paretorch.artefacts.model",
+    "sensitivity": "paretorch.training.sensitivity",
     "side_effects": "paretorch.training.side_effects",
     "step_costs": "paretorch.measurement.step_costs",
     "time_to_target": "paretorch.evidence.censored",
