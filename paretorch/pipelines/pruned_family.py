@@ -34,7 +34,8 @@ class PrunedFamily(Family):
 
     def plan(self) -> tuple[str, int]:
         trainer, rates = Trainer(self.task, self.settings, seed=0), self.arms[self.durations[0]].rates
-        steps = sum(trainer.num_steps(duration) for duration in self.durations) * max(1, len(rates))
+        granted = [self.arms[duration].compression.granted_epochs for duration in self.durations]
+        steps = sum(trainer.num_steps(epochs or 0.0) for epochs in granted) * max(1, len(rates))
         return in_words(f"{self.name}: pruned and retrained", self.durations, rates), steps
 
     def rehearsed(self, trainer: Trainer) -> Mapping[str, Rehearsal]:

@@ -224,3 +224,14 @@ def test_a_damaged_copy_is_refused_by_name(kind: str, message: str, choice: Any,
     damaged(kind, load_tree(path), path)
     with pytest.raises(InputError, match=message):
         soup(soup=choice).run_from(trainer(), shared)
+
+
+def test_copies_within_a_run_that_a_launcher_has_spread_are_refused() -> None:
+    given = trainer()
+    given.accelerator.state.num_processes = 2
+    try:
+        for compression in (soup(), RePrune(sparsity=0.7, epochs=2)):
+            with pytest.raises(InputError, match="spread this run over 2 processes"):
+                compression.check(given, Small(), dense=start().schedule)
+    finally:
+        given.accelerator.state.num_processes = 1

@@ -21,12 +21,11 @@ from paretorch.pipelines.pruning_step import PruningStep
 from paretorch.pipelines.retraining import budget_steps
 from paretorch.pipelines.sms.copy_unit import CopyUnit, save_start
 from paretorch.pipelines.sms.merge import Copies, Merge
-from paretorch.pipelines.sms.units import Done, Units
+from paretorch.pipelines.sms.units import Done, Units, check_processes
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.training.plain import to_plain
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
-from paretorch.training.trainer_spec import TrainerSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +67,7 @@ class CopiesRun:
         """Refuse what `train` would refuse.
 
         Raises:
-            InputError: as `IMP.check`; for a weight decay or a peak that cannot be set; or if workers are asked for,
-                which could not build the task.
+            InputError: as `IMP.check`; for a weight decay or a peak that cannot be set; or as `check_processes`.
         """
         self._check_copies(trainer, dense)
         first = replace(self.imp, retraining=self.variation.retraining(self.imp.retraining, 0))
@@ -102,8 +100,7 @@ class CopiesRun:
     def _check_copies(self, trainer: Trainer, dense: DenseSchedule) -> None:
         """All that needs no model."""
         self.variation.check_settings(trainer.settings)
-        if trainer.workers > 1:
-            TrainerSpec.of(trainer)
+        check_processes(trainer)
         for position, splits in enumerate(self._splits(trainer, self._known_steps(trainer))):
             self.variation.retraining(self.imp.retraining, position).check_schedules(dense, splits)
 

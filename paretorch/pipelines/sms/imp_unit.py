@@ -1,7 +1,8 @@
 """One whole run of iterative magnitude pruning as a resumable unit, for the average of several at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from paretorch.artefacts.tree import load_tree
 from paretorch.errors import RunError
+from paretorch.measurement.energy.reading import EnergyReading
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.imp import IMP
@@ -70,9 +72,10 @@ class ImpUnit(Unit):
         return Masks.from_state_dict(packed), {
             "kind": "retrain",
             **{key: sum(line[key] for line in trained) for key in SUMMED if key in last},
-            "seconds": sum(line["seconds"] for line in lines if "phase" in line and "seconds" in line),
+            "seconds": sum(line["seconds"] for line in lines if "seconds" in line),
             "step_time": last["step_time"],
             "overhead": _summed(line["overhead"] for line in trained),
+            "energy": _energy([line["energy"] for line in trained if line["steps"]]),
             "validation": last["validation"],
             **{key: last[key] for key in ("schedule", "lr_peak", "d2", "zeros", "mask_hash")},
         }
@@ -95,3 +98,9 @@ def _summed(parts: Iterable[dict[str, float]]) -> dict[str, float]:
         for key, seconds in part.items():
             total[key] = total.get(key, 0.0) + seconds
     return total
+
+
+def _energy(readings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of all phases together; {} unless every one was measured."""
+    known = [EnergyReading.from_dict(reading) for reading in readings if reading]
+    return reduce(EnergyReading.plus, known).to_dict() if known and len(known) == len(readings) else {}

@@ -22,11 +22,10 @@ from paretorch.pipelines.pruning_step import PruningStep, Selection
 from paretorch.pipelines.retraining import Retraining, budget_steps
 from paretorch.pipelines.sms.imp_unit import ImpUnit, save_start
 from paretorch.pipelines.sms.merge import stored_candidate
-from paretorch.pipelines.sms.units import Done, Units, check_teacher
+from paretorch.pipelines.sms.units import Done, Units, check_processes, check_teacher
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.pipelines.sms.working_directory import in_some_directory
 from paretorch.training.trainer import Trainer
-from paretorch.training.trainer_spec import TrainerSpec
 
 START = "start"
 
@@ -89,8 +88,7 @@ class RePrune(Compression):
         return replace(self, retraining=replace(self.retraining, lr=rate))
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
-        if trainer.workers > 1:
-            TrainerSpec.of(trainer)
+        check_processes(trainer)
         self._imp.check(trainer, model, dense=dense)
 
     def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:

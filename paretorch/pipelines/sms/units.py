@@ -78,6 +78,21 @@ def check_teacher(retraining: Retraining) -> None:
         )
 
 
+def check_processes(trainer: Trainer) -> None:
+    """Refuse a trainer whose units could not be run.
+
+    Raises:
+        InputError: if a launcher made it one of several processes, or if workers are asked for that could not build it.
+    """
+    if (number := trainer.accelerator.num_processes) > 1:
+        raise InputError(
+            f"a launcher has spread this run over {number} processes, and copies of a soup are trained by one process "
+            "each; run it without the launcher, with workers for copies at the same time"
+        )
+    if trainer.workers > 1:
+        TrainerSpec.of(trainer)
+
+
 def run_unit(*, trainer: dict[str, Any], unit: dict[str, Any]) -> None:
     """Run a unit from its description; called in worker processes."""
     spec, described = from_plain(trainer), from_plain(unit)
@@ -106,10 +121,11 @@ class Units:
         trainer: with `trainer.workers` of 1, units run in this process.
 
     Raises:
-        InputError: if workers are asked for, and could not build the same trainer.
+        InputError: as `check_processes`.
     """
 
     def __init__(self, trainer: Trainer) -> None:
+        check_processes(trainer)
         self.trainer = trainer
         self._processes = LocalProcesses(trainer.workers) if trainer.workers > 1 else None
         self._spec = TrainerSpec.of(trainer) if trainer.workers > 1 else None
