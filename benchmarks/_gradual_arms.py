@@ -1,7 +1,8 @@
 """The arms of `gradual_pruning`: each trains from scratch for the same epochs, and says what zeros it left.
 
-STR and DST reach a sparsity that follows from a setting. For them `search` trains once per value and reads validation
-accuracy after what is missing to each sparsity was pruned; the arms then use the best value for theirs.
+STR and DST reach a sparsity that follows from a setting, and LC is as strong as the weight decay. For them `search`
+trains once per value and reads validation accuracy after what is missing to each sparsity was pruned; the arms then use
+the best value for theirs.
 """
 
 import copy
@@ -35,7 +36,8 @@ from paretorch.training.tasks.digits import digits
 from paretorch.training.tasks.images.fashion_mnist import FashionMNIST
 from paretorch.training.trainer import Trainer
 
-PEAK = 0.1
+PEAK, WEIGHT_DECAY = 0.1, 1e-4
+DECAY = "weight_decay"  # a setting of the optimizer, not of a method
 SEARCH_SEED = 100
 IMAGES = 20_000  # of the 54,000 for training, so that an arm takes seconds
 MADE: dict[str, Callable[..., GradualMethod]] = {
@@ -48,8 +50,9 @@ MADE: dict[str, Callable[..., GradualMethod]] = {
     "DST": DST,
     "RigL": RigL,
 }
-# method: the setting that its sparsity follows from, and the values that are tried
+# method: the setting that its effect follows from, and the values that are tried
 SEARCH = {
+    "LC": (DECAY, (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
     "STR": ("threshold_decay", (1.5e-3, 2e-3, 3e-3, 4.5e-3, 7e-3, 1e-2, 1.5e-2, 2e-2)),
     "DST": ("penalty", (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
 }
@@ -71,9 +74,9 @@ class Budget:
     epochs: float
     seeds: tuple[int, ...]
 
-    def trainer(self, data: Path, seed: int) -> Trainer:
+    def trainer(self, data: Path, seed: int, *, weight_decay: float = WEIGHT_DECAY) -> Trainer:
         """Without a directory."""
-        optimizer = OptimizerSpec(lr=PEAK, weight_decay=1e-4)
+        optimizer = OptimizerSpec(lr=PEAK, weight_decay=weight_decay)
         settings = TrainSettings(
             batch_size=self.batch_size, optimizer=optimizer, device="cpu", evaluate_epochs=1000, checkpoint_seconds=1e6
         )
@@ -103,15 +106,20 @@ def compression_of(budget: Budget, method: str, sparsity: float, options: Mappin
             cycles=1 if sparsity <= 0.9 else 3,
             retraining=Retraining(schedule="ALLR", reestimate_batches=0),  # there is no batch norm
         )
-    made = partial(MADE[method], sparsity=sparsity, **options)
+    made = partial(MADE[method], sparsity=sparsity, **own_settings(options))
     return GradualPruning(method=made, epochs=budget.epochs, reestimate_batches=0)
+
+
+def own_settings(options: Mapping[str, float]) -> dict[str, float]:
+    """Those of the method, without the optimizer's."""
+    return {name: value for name, value in options.items() if name != DECAY}
 
 
 def run_arm(
     budget: Budget, method: str, sparsity: float, options: Mapping[str, Any], seed: int, *, data: Path
 ) -> dict[str, Any]:
     """Train once; test accuracy, zeros at the end and before a last pruning, and training examples."""
-    trainer = budget.trainer(data, seed)
+    trainer = budget.trainer(data, seed, weight_decay=options.get(DECAY, WEIGHT_DECAY))
     if method == DENSE:
         dense = train_dense(trainer, budget.schedule(trainer))
         return {
@@ -133,9 +141,10 @@ def run_arm(
 
 def search(budget: Budget, method: str, value: float, *, data: Path) -> dict[str, Any]:
     """Train once with a value; validation accuracy at every sparsity, and the zeros before anything was pruned."""
-    trainer = budget.trainer(data, SEARCH_SEED)
+    options = {SEARCH[method][0]: value}
+    trainer = budget.trainer(data, SEARCH_SEED, weight_decay=options.get(DECAY, WEIGHT_DECAY))
     model, schedule = trainer.model(), budget.schedule(trainer)
-    acting = MADE[method](sparsity=SPARSITIES[0], **{SEARCH[method][0]: value})
+    acting = MADE[method](sparsity=SPARSITIES[0], **own_settings(options))
     trainer.fit(model, phase="gradual", num_steps=schedule.num_steps, schedule=schedule, methods=[acting])
     found: dict[str, Any] = {"zeros": acting.masks.num_pruned, "weights": acting.masks.num_weights}
     for sparsity in SPARSITIES:

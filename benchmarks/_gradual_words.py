@@ -11,7 +11,7 @@ from _sides import chance, verdict
 
 BUDGETED, DENSE = "BIMP", "dense"
 METHODS = (BUDGETED, "GMP", "GSM", "LC", "DPF", "DNW", "STR", "DST", "RigL")
-SEARCHED = ("STR", "DST")  # their sparsity follows from a penalty
+UNSTEERED = ("STR", "DST")  # their sparsity follows from a setting
 SPARSITIES = (0.9, 0.95, 0.98)
 UNIT = "percentage points"
 MIN_SEEDS = 3
@@ -73,7 +73,7 @@ def tables(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
             "Sparsity before the last pruning",
             "{0}, {1:g}, sparsity before the last pruning",
             "percent .2",
-            SEARCHED,
+            UNSTEERED,
         ),
     ):
         cells = {f"{100 * sparsity:g} %": (key.replace("{1:g}", f"{sparsity:g}"), words) for sparsity in SPARSITIES}

@@ -2,11 +2,11 @@
 
 LeNet-300-100 on 20,000 images of Fashion-MNIST, 10 epochs from scratch in all for every arm, 90, 95 and 98 % sparsity,
 five paired seeds. SGD with momentum 0.9, the rate falling from 0.1 to 0 in a straight line; BIMP trains dense for half
-of the epochs so, then prunes and retrains with ALLR, above 90 % in three cycles. Settings are each method's defaults.
+of the epochs so, then prunes and retrains with ALLR, above 90 % in three cycles. Other settings are defaults.
 
-STR and DST have no prescribed sparsity: it follows from a setting. Several values of it are tried on another seed and
-chosen by validation accuracy, which is charged; what is then missing to the sparsity is pruned at the end. The
-sparsities that came of it stand beside the accuracies.
+STR and DST have no prescribed sparsity: it follows from a setting; and LC is as strong as the weight decay. Several
+values are tried on another seed and chosen by validation accuracy, which is charged; what is then missing to the
+sparsity is pruned at the end. The sparsities that came of it stand beside the accuracies.
 
 At the end, seconds of training steps of every method are timed in turns, with three epochs of real training each.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _gradual_arms import FULL, MADE, QUICK, SEARCH, SEARCH_SEED, Budget, run_arm, search
+from _gradual_arms import FULL, MADE, QUICK, SEARCH, SEARCH_SEED, Budget, own_settings, run_arm, search
 from _gradual_words import BUDGETED, DENSE, METHODS, SPARSITIES, conclusions, figures_of, tables
 from _grid import Cell, Progress, add_arguments, finished, run_grid
 from _harness import figure, table, write_result
@@ -117,7 +117,7 @@ def step_times(budget: Budget, data: Path, options: Mapping[str, Mapping[str, fl
         return [MaskEnforcement(magnitude_masks(trainer.model(), sparsity=SPARSITIES[0]))]
 
     def made(method: str) -> list[Method]:
-        return [MADE[method](sparsity=SPARSITIES[0], **options.get(method, {}))]
+        return [MADE[method](sparsity=SPARSITIES[0], **own_settings(options.get(method, {})))]
 
     kinds = {DENSE: list, RETRAINING: masked, **{method: partial(made, method) for method in MADE}}
     calls = {
@@ -161,9 +161,9 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
         notes=[
             *conclusions(figures),
             f"{budget.epochs:g} epochs of training in all for every arm, batch {budget.batch_size}. Settings are the "
-            "defaults of each method; only STR and DST are searched, for their sparsity follows from a setting: "
-            f"{len(tried.results)} trainings on seed {SEARCH_SEED}, chosen by validation accuracy once what was "
-            "missing to the sparsity was pruned. They cost as much as so many further arms.",
+            "defaults of each method; only LC's weight decay, and what the sparsity of STR and DST follows from, are "
+            f"searched: {len(tried.results)} trainings on seed {SEARCH_SEED}, chosen by validation accuracy once what "
+            "was missing to the sparsity was pruned. They cost as much as so many further arms.",
             "In a perceptron, the MACs that are left are the weights that are left: one sparsity, one count of MACs.",
             "Times: one thread, the same trainings in turns, over plain dense training; no kernel skips what is zero.",
             "Intervals are 95 % over seeds, differences are paired.",
