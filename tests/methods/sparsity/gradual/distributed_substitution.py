@@ -18,7 +18,7 @@ def trained(name: str) -> dict[str, Tensor]:
     """Weights and thresholds after every fifth step, and the finished model."""
     method = METHODS[name]()
     watch = Watch(method)
-    model, _ = fit(method, watch, clip_norm=0.5, accumulate=2, num_steps=20)
+    model, _ = fit(method, watch, clip_norm=0.5, accumulate=2, num_steps=20, evaluate_epochs=1000)
     every = {f"{step} {key}": value for step in range(0, 20, 5) for key, value in watch.seen[step].items()}
     return every | {f"end {key}": value for key, value in model.state_dict().items()}
 
