@@ -64,6 +64,12 @@ def test_the_average_lies_between_the_smallest_and_the_largest_value(values: lis
     assert min(values) <= float(average_state_dicts(candidates(column(values)))["w"]) <= max(values)
 
 
+def test_a_sum_that_would_overflow_float64_still_gives_the_mean() -> None:
+    values = [1.7e308, 1.7e308, 1e308]
+    average = average_state_dicts(candidates(column(values)))["w"]
+    assert float(average) == pytest.approx(float(sum(map(Fraction, values)) / 3), rel=1e-15)
+
+
 @given(values=st.lists(FLOATS, min_size=1, max_size=9))
 def test_the_average_is_the_exact_mean_up_to_the_rounding_of_float32(values: list[float]) -> None:
     average = average_state_dicts(candidates(column(values, torch.float32)))["w"]

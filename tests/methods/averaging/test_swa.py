@@ -157,7 +157,7 @@ def test_a_phase_that_was_interrupted_and_resumed_ends_with_the_same_bits(stop: 
         raise OSError("the machine went down")
 
     def parts(at: dict[int, Callable[[Run], None]]) -> list[Method]:
-        return [MaskEnforcement(masks()), SWA(begin=0.5, every=3, reestimate=renewed), Watch(at)]
+        return [MaskEnforcement(masks()), SWA(begin=0.5, every=2, reestimate=renewed), Watch(at)]
 
     whole = fit(parts({}))
     with (
