@@ -46,13 +46,13 @@ MADE: dict[str, Callable[..., GradualMethod]] = {
     "LC": LC,
     "DPF": DPF,
     "DNW": DNW,
-    "STR": SoftThreshold,
+    "STR": partial(SoftThreshold, initial=-8.0),  # the searched decay draws it up from there
     "DST": DST,
     "RigL": RigL,
 }
 # method: the setting that its effect follows from, and the values that are tried
 SEARCH = {
-    "LC": (DECAY, (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
+    "LC": (DECAY, (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
     "STR": ("threshold_decay", (1.5e-3, 2e-3, 3e-3, 4.5e-3, 7e-3, 1e-2, 1.5e-2, 2e-2)),
     "DST": ("penalty", (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
 }
