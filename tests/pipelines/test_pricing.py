@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,9 @@ from torch import nn
 
 from paretorch.measurement.cost import Cost
 from paretorch.pipelines.pricing import longest_path_s, price
+from paretorch.pipelines.sms import SMS
+from tests.pipelines.sms_problem import start
+from tests.pipelines.sms_problem import trainer as small_trainer
 
 
 def trained(phase, seconds, *, samples=100, **others):
@@ -54,6 +58,16 @@ def test_without_copies_the_longest_path_is_all_of_the_training_to_the_bit():
 def test_whole_runs_side_by_side_wait_for_the_slowest_only():
     runs = [trained(f"run-{i}", seconds, beside="runs") for i, seconds in enumerate((9.0, 12.0, 10.0))]
     assert longest_path_s([trained("dense", 20.0), *runs, {"phase": "average", "seconds": 1.0}]) == 33.0
+
+
+def test_the_ledger_of_a_real_soup_lacks_all_but_the_slowest_copy_of_each_cycle():
+    entries = SMS(sparsity=0.7, epochs=1, cycles=2, copies=3, guard=False).run_from(small_trainer(), start()).entries
+    copies = [[e["seconds"] for e in entries if e["phase"].startswith(f"retrain-{j}-copy")] for j in (0, 1)]
+    whole = sum(entry.get("seconds", 0.0) for entry in entries)
+    assert [len(found) for found in copies] == [3, 3]
+    saved = sum(sum(found) - max(found) for found in copies)
+    assert saved > 0
+    assert longest_path_s(entries) == pytest.approx(whole - saved, rel=1e-12)
 
 
 groups = st.none() | st.sampled_from(["cycle-0", "cycle-1", "runs"])
