@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paretorch.methods.averaging.streaming import average_files as average_files
     from paretorch.methods.averaging.swa import SWA as SWA
     from paretorch.methods.distillation.settings import DistillationSettings as DistillationSettings
+    from paretorch.methods.distillation.teacher import Distillation as Distillation
     from paretorch.methods.method import Method as Method
     from paretorch.methods.method import Run as Run
     from paretorch.methods.rank.factorize import factorise_ as factorise_
@@ -85,6 +86,7 @@ _PUBLIC = {
     "CutEdit": "paretorch.artefacts.cut_edit",
     "DPOD": "paretorch.methods.width.dpod",
     "DenseSchedule": "paretorch.methods.schedules",
+    "Distillation": "paretorch.methods.distillation.teacher",
     "DistillationSettings": "paretorch.methods.distillation.settings",
     "ElasticTraining": "paretorch.methods.width.elastic",
     "Front": "paretorch.evidence.front",
