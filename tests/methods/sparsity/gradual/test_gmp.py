@@ -134,13 +134,14 @@ def test_a_recovering_weight_goes_on_from_the_value_it_had_when_it_was_pruned() 
     assert back > 0
 
 
-@pytest.mark.parametrize("recovering", [False, True])
-@pytest.mark.parametrize("fatal_step", [7, 20, 35, 55])
+# With sparsity 0.5 the pruning after step 50 brings weights back, from what waits at step 45.
+@pytest.mark.parametrize(("sparsity", "recovering"), [(0.85, False), (0.5, True)])
+@pytest.mark.parametrize("fatal_step", [7, 20, 45, 55])
 def test_a_run_that_dies_between_prunings_or_just_before_one_resumes_bitwise(
-    tmp_path: Path, recovering: bool, fatal_step: int
+    tmp_path: Path, sparsity: float, recovering: bool, fatal_step: int
 ) -> None:
     def make() -> GMP:
-        return GMP(sparsity=0.85, interval=EVERY, allow_recovering=recovering)
+        return GMP(sparsity=sparsity, interval=EVERY, allow_recovering=recovering)
 
     assert_resumes(make, tmp_path / "run", steps=STEPS, fatal_step=fatal_step)
 
