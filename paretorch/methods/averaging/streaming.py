@@ -53,7 +53,7 @@ def average_state_dicts(
     Raises:
         InputError: without candidates; for weights that are none; and, by the candidate's name, for one that cannot be
             read, that is of another architecture, whose masks or zeros are not those of the others, or that holds a NaN
-            or an infinite value.
+            or an infinite value that not all of them hold.
     """
     checked_names(candidates)
     shares = _shares(candidates, weights)
@@ -74,6 +74,7 @@ def average_state_dicts(
         average[name] = torch.empty(shape, dtype=dtype)
         for block in _blocks(shape, max(1, PIECE_ENTRIES // len(states))):
             values = _values(ordered, states, name, block)
+            _check_finite(name, values)
             patterns.check(name, block, values)
             average[name][block] = _mean(values, shares, average[name][block])
     patterns.finish()
@@ -137,14 +138,22 @@ def _values(candidates: Sequence[Candidate], states: Sequence[State], name: str,
         piece = state.read(name, block)
         if piece.is_complex():
             piece = torch.view_as_real(piece.resolve_conj())
-        flat = piece.to("cpu", torch.float64, copy=True).flatten()
-        if not torch.isfinite(flat).all():
-            raise InputError(
-                f"candidate {candidate.name!r} has values in {name!r} that are NaN or infinite; leave it out, or train "
-                "it again"
-            )
-        values[candidate.name] = flat
+        values[candidate.name] = piece.to("cpu", torch.float64, copy=True).flatten()
     return values
+
+
+def _check_finite(name: str, values: Mapping[str, Tensor]) -> None:
+    """Refuse NaN, and infinite entries unless all candidates have the same: masks of attention hold such."""
+    if all(torch.isfinite(value).all() for value in values.values()):
+        return
+    rows = torch.stack(list(values.values()))
+    alike = (rows == rows[0]).all(dim=0)  # NaN is not
+    for candidate, row in zip(values, rows, strict=True):
+        if not (torch.isfinite(row) | alike).all():
+            raise InputError(
+                f"candidate {candidate!r} has values in {name!r} that are NaN or infinite; leave it out, or train it "
+                "again"
+            )
 
 
 def _mean(values: Mapping[str, Tensor], shares: Mapping[str, float], like: Tensor) -> Tensor:
@@ -160,6 +169,7 @@ def _mean(values: Mapping[str, Tensor], shares: Mapping[str, float], like: Tenso
     # Comparisons, because a clamp may turn -0 into +0; a zero itself is never outside the bounds.
     lowest, highest = rows.amin(dim=0), rows.amax(dim=0)
     mean = torch.where(mean < lowest, lowest, torch.where(mean > highest, highest, mean))
+    mean = torch.where(lowest.isinf(), lowest, mean)  # then all are; with a weight of 0 the product is NaN
     if like.is_complex():
         mean = torch.view_as_complex(mean.reshape(-1, 2))
     return mean.to(like.dtype).reshape(like.shape)

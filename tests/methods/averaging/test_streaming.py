@@ -260,6 +260,18 @@ def test_a_candidate_with_a_value_that_is_not_finite_is_named(bad: float) -> Non
         average_state_dicts(candidates(states))
 
 
+@pytest.mark.parametrize("weights", [None, [0.0, 0.25, 0.75]])
+def test_infinite_entries_that_all_candidates_have_stay_as_they_are(weights: list[float] | None) -> None:
+    mask = torch.full((3, 3), -float("inf")).triu(1)  # of attention, in a buffer
+    states = [state(seed) | {"mask": mask.clone()} for seed in range(3)]
+    found = average_state_dicts(candidates(states), weights=weights)
+    assert torch.equal(found["mask"], mask)
+    assert all(torch.isfinite(value).all() for name, value in found.items() if name != "mask")
+    states[0]["mask"][0, 2] = 1.0
+    with pytest.raises(InputError, match=r"candidate 'copy-1' has values in 'mask' that are NaN or infinite"):
+        average_state_dicts(candidates(states), weights=weights)
+
+
 def test_a_state_dict_that_holds_no_tensor_somewhere_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"candidate 'copy-0' cannot be read: .* no tensors: \['extra'\]"):
         average_state_dicts(candidates([{"extra": 3}]))
