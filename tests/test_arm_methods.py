@@ -78,6 +78,15 @@ def test_cuts_with_other_pins_have_names_of_their_own() -> None:
     assert first.label != second.label
 
 
+def test_arms_that_would_share_a_folder_are_refused() -> None:
+    orders = ({"1": 0.5, "*": 0.9}, {"*": 0.9, "1": 0.5})  # the first pattern that fits a layer counts
+    tables = [{"epochs": 1, "layer_sparsity": order} for order in orders]
+    with pytest.raises(InputError, match=r"differ only in the order of a table's keys and would share a folder"):
+        expand(tables)
+    first, second = expand([tables[0], tables[1] | {"name": "other"}])
+    assert first.id != second.id
+
+
 def test_every_setting_of_a_cut_reaches_the_pipeline() -> None:
     point = {
         "method": "cut",

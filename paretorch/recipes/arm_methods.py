@@ -60,6 +60,13 @@ def expand(tables: Sequence[Mapping[str, Any]]) -> list[Arm]:
             continue
         differ = "" if other.id == arm.id else ", with settings that its name does not tell apart"
         raise InputError(f"the arm {arm.label!r} appears twice in the recipe{differ}")
+    folders: dict[str, Arm] = {}
+    for arm in arms:
+        if (other := folders.setdefault(arm.id, arm)) is not arm:
+            raise InputError(
+                f"the arms {other.label!r} and {arm.label!r} differ only in the order of a table's keys and would "
+                "share a folder; give each its own `name`, or remove one"
+            )
     compressions = [arm.compression for arm in arms]
     return [replace(arm, compression=arm.compression.among(compressions)) for arm in arms]
 

@@ -121,6 +121,12 @@ def test_arms_that_differ_in_the_last_merge_share_the_copies_and_others_do_not()
     assert len({key, *(other.shared_key for other in others)}) == len(others) + 1
 
 
+def test_copies_are_not_shared_where_another_pattern_is_the_first_to_fit_a_layer() -> None:
+    orders = ({"hidden*": 0.5, "*": 0.9}, {"*": 0.9, "hidden*": 0.5})
+    one, other = (soup(sparsity=None, selection=Selection(allocation=order)) for order in orders)
+    assert one.shared_key != other.shared_key
+
+
 def test_three_merges_of_shared_copies_are_those_of_copies_of_their_own(tmp_path: Path) -> None:
     dense = start()
     with RunDirectory(tmp_path / "shared", recipe="x") as directory:

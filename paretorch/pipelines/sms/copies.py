@@ -60,7 +60,7 @@ class CopiesRun:
     @property
     def key(self) -> str:
         """Equal for two runs exactly if they train the same copies."""
-        text = json.dumps(to_plain(self, where="run"), sort_keys=True)
+        text = json.dumps(to_plain(self, where="run"))  # unsorted: of sparsities by pattern the first that fits counts
         return f"sms-copies-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
