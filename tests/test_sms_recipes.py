@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from paretorch.pipelines.sms import SMS, RePrune
 from paretorch.recipes import load_recipe
 from paretorch.recipes.arm_methods import arm_at, expand
 from paretorch.training.seeding import stream_seed
-from tests.pipelines.sms_problem import NUM_WEIGHTS, SOURCE, STEPS_PER_EPOCH, Small, same
+from tests.pipelines.sms_problem import NUM_WEIGHTS, SOURCE, STEPS_PER_EPOCH, Small, same, task
 
 SOUP: dict[str, Any] = {"method": "sms", "sparsity": 0.9, "epochs": 2}
 REPRUNED: dict[str, Any] = {"method": "reprune", "sparsity": 0.9, "epochs": 1}
@@ -276,6 +277,13 @@ def test_a_copy_that_diverges_ends_its_arms_and_the_sweep_goes_on(
     assert record.phases[-1]["epochs"] == 6
     assert any("run 1" in note for note in by_arm["IMP-RePrune ALLR 70 % 2 epochs copies 2"].notes)
     assert "copy 1 of cycle 0" in caplog.text
+
+
+def test_workers_that_could_not_build_the_task_are_refused_before_the_dense_model_is_trained(tmp_path: Path) -> None:
+    by_hand = replace(sweep(tmp_path, GRID), task=task())
+    with pytest.raises(InputError, match=r"arm 'SMS.*was built by hand"):
+        by_hand.run(tmp_path / "out", workers=2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_soup_can_be_compared_and_is_rehearsed_as_what_it_retrains(tmp_path: Path) -> None:

@@ -54,15 +54,18 @@ class Sweep:
     command: str
     dense: DenseSource = field(default_factory=TrainedDense)
 
-    def check(self) -> None:
+    def check(self, *, workers: int = 1) -> None:
         """Refuse, before anything is trained or written, what an arm could not do with the task's model.
+
+        Args:
+            workers: as in `run`.
 
         Raises:
             InputError: naming the arm; or for a repeated seed, or a dense run without a step.
         """
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds = {list(self.seeds)} holds a seed twice, and a repeated seed is no new sample")
-        trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
+        trainer = Trainer(self.task, self.settings, seed=self.seeds[0], workers=workers)
         model = trainer.model()
         steps = trainer.num_steps(self.dense_epochs)
         if steps == 0:
@@ -113,7 +116,7 @@ class Sweep:
             InputError: if `out` holds another sweep, or one without `resume`; or as the runs themselves raise.
             NotFiniteError: if dense training diverges.
         """
-        self.check()
+        self.check(workers=workers)
         with RunDirectory(out, recipe=self.recipe, resume=resume):
             records: list[RunRecord] = []
             for position, seed in enumerate(self.seeds):
