@@ -79,6 +79,7 @@ def test_every_key_of_a_teacher_reaches_the_pipeline_and_the_label() -> None:
         ({"distill": True, "temperature": 0.0}, "temperature = 0.0"),
         ({"distill": True, "distill_weight": 1.5}, "distill_weight = 1.5"),
         ({"distill": True, "features": ["norm", "norm"]}, "names a module twice"),
+        ({"distill": True, "feature_weight": 2.0}, "feature_weight = 2.0 belongs to features, and none are named"),
         ({"distill": 1}, "distill = 1"),
         ({"average_from": 1.0}, "average_from = 1.0"),
         ({"distil": True}, "unknown key 'distil'; did you mean 'distill'"),

@@ -148,6 +148,11 @@ class RetrainedTable(BudgetTable):
             InputError: for keys of a teacher without one, or as `DistillationSettings`.
         """
         if self.distill:
+            if "feature_weight" in self.model_fields_set and not self.features:
+                raise InputError(
+                    f"feature_weight = {self.feature_weight} belongs to features, and none are named; give features, "
+                    "or leave it out"
+                )
             return DistillationSettings(
                 temperature=self.temperature,
                 alpha=self.distill_weight,
