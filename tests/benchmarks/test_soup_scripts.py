@@ -66,6 +66,7 @@ def test_gradual_pruning_gives_every_method_the_same_examples(
 ) -> None:
     script, arms, words = load("gradual_pruning"), load("_gradual_arms"), load("_gradual_words")
     monkeypatch.setattr(script, "QUICK", replace(arms.QUICK, seeds=(0,), epochs=3))
+    monkeypatch.setitem(arms.MADE, "RigL", partial(arms.MADE["RigL"], interval=10))  # else it exchanges nothing
     monkeypatch.setattr(words, "MIN_SEEDS", 1)
     arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--quick", "--keep-noisy"]
     page = page_of(load, "gradual_pruning", arguments, tmp_path, monkeypatch)

@@ -367,7 +367,10 @@ def test_every_key_of_a_table_reaches_the_method_and_the_name(point: dict[str, A
 
 @pytest.mark.slow
 def test_a_sweep_holds_gradual_and_budgeted_arms_beside_others_each_charged_for_what_it_trained(tmp_path: Path) -> None:
-    points: list[dict[str, Any]] = [{"method": name, "sparsity": [0.5, 0.9], "epochs": 5} for name in sorted(GRADUAL)]
+    own = {"rigl": {"interval_steps": 10}}
+    points: list[dict[str, Any]] = [
+        {"method": name, "sparsity": [0.5, 0.9], "epochs": 5, **own.get(name, {})} for name in sorted(GRADUAL)
+    ]
     points += [
         {"method": "bimp", "sparsity": 0.9, "epochs": 5, "dense_epochs": 3},
         {"sparsity": 0.9, "epochs": 2},

@@ -16,6 +16,7 @@ of layers are exact counts by `allocation.py`; the authors' "uniform" leaves the
 exclude it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -124,6 +125,13 @@ class RigL(GradualMethod):
         return round(self.end * num_steps)
 
     def finish(self, run: Run) -> None:
+        """Prove the zeros; a phase that was too short for any exchange is a warning."""
+        if self.exchanges == 0 and self.sparsity > 0:
+            warnings.warn(
+                f"'rigl' exchanged no weight in {run.num_steps} steps, so these are its random masks; take an interval "
+                f"below {self.last(run.num_steps)} steps, it is {self.interval}",
+                stacklevel=2,
+            )
         self._enforced.finish(run)
         self.leave(run.model, self._enforced.masks)
 

@@ -177,16 +177,17 @@ def test_gradients_that_overflow_put_the_exchange_off_to_the_next_step() -> None
 def test_the_masks_of_two_seeds_differ_and_those_of_one_are_the_same() -> None:
     masks = []
     for seed in (1, 1, 2):
-        method = RigL(sparsity=0.8)
+        method = RigL(sparsity=0.8, interval=1)
         trained(method, steps=2, seed=seed)
         masks.append(method.masks)
     assert masks[0] == masks[1] != masks[2]
 
 
-def test_a_phase_shorter_than_the_interval_keeps_its_random_masks() -> None:
-    method = RigL(sparsity=0.8, interval=100)
+def test_a_phase_without_an_exchange_keeps_its_random_masks_and_says_so() -> None:
+    method = RigL(sparsity=0.8, interval=8)  # the last exchange comes before step 8
     first: list[Any] = []
-    trained(method, Watch(lambda run: first.append(method._enforced.masks)), steps=10)
+    with pytest.warns(UserWarning, match="exchanged no weight in 10 steps.*random masks.*below 8"):
+        trained(method, Watch(lambda run: first.append(method._enforced.masks)), steps=10)
     assert method.exchanges == 0
     assert method.masks == first[0]
 
