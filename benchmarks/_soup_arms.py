@@ -5,7 +5,8 @@ the copy that is best on validation, and the mean of the copies' accuracies. Ear
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,8 +16,10 @@ from _soup_words import BEST, GREEDY, LONG, LONG_SWA, MEAN, REPRUNE, SOUP, SWA, 
 from torch import nn
 
 from paretorch.artefacts.mask_edit import combined_masks
+from paretorch.methods.averaging import swa
 from paretorch.methods.averaging.streaming import average_state_dicts
 from paretorch.methods.distillation.settings import DistillationSettings
+from paretorch.methods.method import Method
 from paretorch.pipelines.compression import Compressed, Compression, Start
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.imp import IMP
@@ -27,7 +30,17 @@ from paretorch.pipelines.sms.sms import FOUND, SMS
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
 
-LAST_QUARTER = 0.75  # of a phase is over when SWA begins to average
+LAST_QUARTER, MOMENT_STEPS = 0.75, 10  # SWA takes a moment every so many steps of the last quarter of a phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaged(Retraining):
+    """Retraining whose phases end in the mean of their last weights; phases are too short for one moment per epoch."""
+
+    def methods(self, trainer: Trainer, *, phase: str, teacher: nn.Module) -> list[Method]:
+        own = partial(reestimate, trainer, name=f"{phase}-average", count=self.reestimate_batches)
+        average = swa.SWA(begin=LAST_QUARTER, every=MOMENT_STEPS, reestimate=own)
+        return [*super().methods(trainer, phase=phase, teacher=teacher), average]
 
 
 def run_arm(problem: Problem, arm: str, setting: Setting, seed: int, *, data: Path, work: Path) -> dict[str, Any]:
@@ -53,13 +66,12 @@ def compression_of(problem: Problem, arm: str, setting: Setting) -> Compression:
     """The pipeline of one arm; a distilled one has fewer steps, so that teacher and student together cost as much."""
     share = 1 / (1 + TEACHER_SHARE) if setting.distilled else 1.0
     epochs = problem.epochs * setting.cycles * share * (COPIES if arm in (LONG, LONG_SWA) else 1)
-    retraining = Retraining(
+    kind = Averaged if arm in (SWA, LONG_SWA) else Retraining
+    retraining = kind(
         schedule="LLR",
         reestimate_batches=problem.batches,
         distillation=DistillationSettings() if setting.distilled else None,
     )
-    if arm in (SWA, LONG_SWA):
-        retraining = replace(retraining, average_from=LAST_QUARTER)
     options: dict[str, Any] = {
         "sparsity": setting.sparsity,
         "epochs": epochs,

@@ -12,7 +12,7 @@ from _sides import chance, verdict
 from _soup_problem import COPIES, Problem
 
 SOUP, GREEDY, BEST, MEAN = "SMS", "SMS, greedy", "best candidate", "mean candidate"
-IMP, LONG, SWA, LONG_SWA, REPRUNE = "IMP", f"IMP {COPIES}x", "IMP + SWA", f"IMP {COPIES}x + SWA", "IMP-RePrune"
+IMP, LONG, SWA, LONG_SWA, REPRUNE = "IMP", f"IMP {COPIES}x", "IMP with SWA", f"IMP {COPIES}x with SWA", "IMP-RePrune"
 READ = (SOUP, GREEDY, BEST, MEAN)  # what one cell of SMS gives
 ARMS = (*READ, IMP, LONG, SWA, LONG_SWA, REPRUNE)
 COSTLY = (SOUP, IMP, LONG, SWA, LONG_SWA, REPRUNE)  # one cell each

@@ -7,7 +7,7 @@ published ResNet-20 on CIFAR-10 with reduced epochs (one cycle, three seeds); 90
     best, mean       of the copies that SMS merges last
     IMP              one copy
     IMP 3x           one copy for three times the epochs: the cost of SMS
-    IMP + SWA        with the mean of the weights over the last quarter of every phase; also at 3x
+    IMP with SWA     ends every phase with the mean of its weights over the last quarter; also at 3x
     IMP-RePrune      three separate IMP runs, averaged, and pruned to the sparsity again
 
 All retrain with LLR from the dense run's peak rate, so that a budget changes nothing but the length. Each of the first

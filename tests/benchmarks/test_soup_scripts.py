@@ -49,7 +49,7 @@ def test_sparse_soups_cost_as_much_as_the_arms_they_are_compared_with(
     assert samples["SMS"] == samples["IMP-RePrune"] == 3 * samples["IMP"]
     step = tiny.batch_size
     assert abs(samples["IMP 3x"] - samples["SMS"]) <= 3 * step
-    assert samples["IMP 3x + SWA"] == samples["IMP 3x"]
+    assert samples["IMP 3x with SWA"] == samples["IMP 3x"]
     assert figures["SMS, 2, longest path"] == samples["IMP"]
     assert figures["SMS, 2-distilled, teacher samples"] == figures["SMS, 2-distilled, samples"] > 0
     assert abs(figures["SMS, 2-distilled, cost"] - samples["SMS"]) <= 2 * 3 * step
