@@ -38,9 +38,10 @@ def figures_of(cells: Cells) -> dict[str, Any]:
             if name in figures:
                 zeros = [one["zeros"] / one["weights"] for one in found]
                 figures[f"{name}, sparsity"] = over_seeds(zeros, unit="%", factor=100)
+            if name in figures and method in UNSTEERED:
                 before = [one["before"] / one["weights"] for one in found]
                 figures[f"{name}, sparsity before the last pruning"] = over_seeds(before, unit="%", factor=100)
-                figures[f"{name}, samples"] = found[0]["samples"]
+    figures["training samples of an arm"] = sorted({one["samples"] for own in cells.values() for one in own.values()})
     return figures
 
 

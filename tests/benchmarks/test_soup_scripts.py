@@ -71,7 +71,7 @@ def test_gradual_pruning_gives_every_method_the_same_examples(
     arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--quick", "--keep-noisy"]
     page = page_of(load, "gradual_pruning", arguments, tmp_path, monkeypatch)
     result = load("_result").load_all(tmp_path)["gradual_pruning.cpu"]
-    assert {result.figure(f"{method}, 0.9, samples") for method in words.METHODS} == {3 * 23 * 50}
+    assert result.figure("training samples of an arm") == [3 * 23 * 50]
     for method in words.METHODS:
         assert result.figure(f"{method}, 0.98, sparsity")["mean"] >= 100 * round(0.98 * 1184) / 1184
     assert "| RigL |" in page
