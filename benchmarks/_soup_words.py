@@ -55,7 +55,7 @@ class Setting:
     @property
     def kind_words(self) -> str:
         cycles = f"{self.cycles} cycle{'s' if self.cycles > 1 else ''}"
-        return f"{cycles}{', distilled' if self.distilled else ''}"
+        return f"{cycles}{' with a teacher' if self.distilled else ''}"
 
     @property
     def words(self) -> str:
@@ -93,7 +93,7 @@ def figures_of(problem: Problem, cells: Cells) -> dict[str, Any]:
             for one in cells.get((arm, setting), {}).values():
                 figures |= {f"{arm}, {setting.kind}, {name}": value for name, value in _costs(one).items()}
         for one in cells.get((SOUP, setting), {}).values():
-            figures[f"{setting.key}, zeros"], figures["weights"] = one["zeros"], one["weights"]
+            figures[f"{setting.sparsity:g}, zeros"], figures["weights"] = one["zeros"], one["weights"]
     return figures
 
 
@@ -132,6 +132,7 @@ def tables(problem: Problem, figures: Mapping[str, Any]) -> list[dict[str, Any]]
     for cycles in sorted(problem.cycles, reverse=True):
         for distilled in (False, True):
             made += _of_kind(problem, Setting(0.0, cycles, distilled), known)
+        made += _teaching_table(problem, Setting(0.0, cycles, False), known)
     return [*made, *_cost_table(problem, known)]
 
 
@@ -150,6 +151,18 @@ def _of_kind(problem: Problem, kind: Setting, known: set[str]) -> list[dict[str,
             heading = f"{problem.name}, {kind.kind_words}: {title}"
             made.append(table(heading, factors={"sparsity": "{:.0%}"}, rows=rows, columns=used, known=known))
     return made
+
+
+def _teaching_table(problem: Problem, kind: Setting, known: set[str]) -> list[dict[str, Any]]:
+    """What a teacher changes at equal total cost, by sparsity; nothing where nothing is known."""
+    rows = [(sparsity,) for sparsity in sorted(problem.sparsities)]
+    columns = {
+        arm: (f"{problem.name}/{arm}, distilled minus plain, {{0:g}}-{kind.kind}", "signed") for arm in DISTILLED
+    }
+    if not any(cell.format(*row) in known for cell, _ in columns.values() for row in rows):
+        return []
+    title = f"{problem.name}, {kind.kind_words}: test accuracy with a teacher minus without"
+    return [table(title, factors={"sparsity": "{:.0%}"}, rows=rows, columns=columns, known=known)]
 
 
 def _cost_table(problem: Problem, known: set[str]) -> list[dict[str, Any]]:

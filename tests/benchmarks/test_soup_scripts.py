@@ -53,7 +53,7 @@ def test_sparse_soups_cost_as_much_as_the_arms_they_are_compared_with(
     assert figures["SMS, 2, longest path"] == samples["IMP"]
     assert figures["SMS, 2-distilled, teacher samples"] == figures["SMS, 2-distilled, samples"] > 0
     assert abs(figures["SMS, 2-distilled, cost"] - samples["SMS"]) <= 2 * 3 * step
-    assert figures["0.5-2, zeros"] == round(0.5 * figures["weights"])
+    assert figures["0.5, zeros"] == round(0.5 * figures["weights"])
     assert figures["SMS, greedy, 0.5-2"]["n"] == 1
     assert "| IMP-RePrune |" in page
     before = page

@@ -47,8 +47,8 @@ def test_a_soup_is_said_to_lie_above_or_below_where_it_does(words: Any, problem:
     assert figures["SMS minus IMP 3x, 0.9-3"]["mean"] == pytest.approx(2)
     said = words.conclusions(problem, figures)
     everywhere = (
-        "90 % in 3 cycles, 95 % in 3 cycles, 98 % in 3 cycles, 90 % in 3 cycles, distilled, "
-        "95 % in 3 cycles, distilled, 98 % in 3 cycles, distilled, 90 % in 1 cycle"
+        "90 % in 3 cycles, 95 % in 3 cycles, 98 % in 3 cycles, 90 % in 3 cycles with a teacher, "
+        "95 % in 3 cycles with a teacher, 98 % in 3 cycles with a teacher, 90 % in 1 cycle"
     )
     assert said[0].startswith(f"Fashion-MNIST, SMS minus IMP 3x: above 0 at {everywhere}")
     assert "Fashion-MNIST, SMS, distilled minus plain: below 0 at 90 % in 3 cycles, 95 % in 3 cycles" in " ".join(said)
