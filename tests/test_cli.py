@@ -391,3 +391,7 @@ def test_a_full_disk_ends_the_run_with_exit_1_and_keeps_what_was_written(tmp_pat
     assert (tmp_path / "out" / "recipe.toml").read_text().startswith(TINY)
     resumed = paretorch("run", "tiny.toml", "--out", "out", "--resume", cwd=tmp_path)
     assert resumed.exit_code == 0, resumed.output
+
+
+def test_a_search_takes_no_workers(tmp_path: Path) -> None:
+    refused(paretorch("run", "digits", "--search", "--workers", "2", cwd=tmp_path), "--workers")

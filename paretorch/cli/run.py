@@ -57,6 +57,8 @@ def run(
     overrides: dict[str, Any] = {} if task is None else {"task": task, "task_options": {}}
     loaded = load_recipe(recipe, overrides=overrides)
     if search:
+        if workers > 1:
+            raise InputError("a search runs its trials in this process; leave --workers out")
         _search(loaded, data=data, out=out, resume=resume, dry_run=dry_run)
         return
     sweep = loaded.sweep(data=data, command=command_line())
