@@ -94,7 +94,7 @@ def records(finished: tuple[Comparison, Path]) -> dict[tuple[str, float], RunRec
     }
 
 
-TIMES = ("seconds", "step_time", "overhead", "costs", "env", "t_lo", "t_hi")
+TIMES = ("seconds", "longest_path_s", "step_time", "overhead", "costs", "env", "t_lo", "t_hi")
 
 
 def without_times(value: Any) -> Any:

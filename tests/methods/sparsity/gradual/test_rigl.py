@@ -197,7 +197,7 @@ def test_weights_that_were_written_to_behind_its_back_are_found_at_the_end() -> 
     run = started(method)
     with torch.no_grad():
         run.model[0].weight.fill_(1.0)
-    with pytest.raises(MaskViolationError, match=r"0\.weight"):
+    with pytest.warns(UserWarning, match="exchanged no weight"), pytest.raises(MaskViolationError, match=r"0\.weight"):
         run.finish()
 
 
