@@ -59,4 +59,5 @@ CARD = Card(
         "copies with differing masks are refused by the name of the copy",
         "one copy is iterative magnitude pruning, bitwise",
     ),
+    evidence=("sparse_soups",),
 )

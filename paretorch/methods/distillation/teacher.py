@@ -82,6 +82,7 @@ CARD = Card(
         "the student makes one forward pass per micro-batch",
         "the teacher keeps its weights, its buffers and its mode, and no checkpoint holds a tensor of it",
     ),
+    evidence=("sparse_soups",),
 )
 
 

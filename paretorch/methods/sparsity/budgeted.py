@@ -53,4 +53,5 @@ CARD = Card(
         "the budget ratio of every cycle is its length over that of the dense training",
         "it is dense training with a linear schedule followed by iterative magnitude pruning, bit by bit",
     ),
+    evidence=("gradual_pruning",),
 )

@@ -83,4 +83,5 @@ CARD = Card(
         "no weight that is seen is smaller than one that is not",
         "weights that are not seen move by their gradient, straight through",
     ),
+    evidence=("gradual_pruning",),
 )

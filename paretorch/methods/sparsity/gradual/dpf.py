@@ -118,4 +118,5 @@ CARD = Card(
         "the gradient at the pruned weights moves the dense ones, and a pruned weight that has grown returns",
         "a mask prunes the smallest weights of all layers and stands until it is renewed",
     ),
+    evidence=("gradual_pruning",),
 )

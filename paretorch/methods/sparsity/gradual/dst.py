@@ -187,4 +187,5 @@ CARD = Card(
         "a layer that would keep 1 % or less starts again with thresholds of 0",
         "model and optimizer are left plain, without thresholds",
     ),
+    evidence=("gradual_pruning",),
 )

@@ -191,4 +191,5 @@ CARD = Card(
         "masks only grow, unless weights may recover",
         "pruned weights and their momentum are zero after every step",
     ),
+    evidence=("gradual_pruning",),
 )

@@ -125,4 +125,5 @@ CARD = Card(
         "every other entry moves by decay and momentum alone",
         "exactly round(sparsity * N) weights are zero in the end",
     ),
+    evidence=("gradual_pruning",),
 )

@@ -199,4 +199,5 @@ CARD = Card(
         "clipping sees the gradients of the loss alone",
         "exactly round(sparsity * N) weights are zero in the end",
     ),
+    evidence=("gradual_pruning",),
 )

@@ -209,4 +209,5 @@ CARD = Card(
         "what grows starts at zero with zero optimizer state",
         "a step of exchange moves no weight",
     ),
+    evidence=("gradual_pruning",),
 )

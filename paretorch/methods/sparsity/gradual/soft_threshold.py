@@ -165,4 +165,5 @@ CARD = Card(
         "a threshold without gradient moves by its decay alone, as s_0 prod(1 - lr_t decay)",
         "model and optimizer are left plain, without thresholds",
     ),
+    evidence=("gradual_pruning",),
 )
