@@ -94,7 +94,7 @@ def soups(sms: SMS, trainer: Trainer, shared: Start) -> tuple[dict[str, float], 
     model = trainer.model()
     batches = sms.retraining.reestimate_batches
     alone = {}
-    for candidate in shared.found[FOUND].copies.candidates(model):
+    for candidate in shared.found[FOUND].copies.candidates():
         model.load_state_dict(average_state_dicts([candidate]))
         reestimate(trainer, model, name=soup_name(sms.cycles - 1), count=batches)  # as the merge does
         alone[candidate.name] = tested(trainer, model)

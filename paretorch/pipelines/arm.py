@@ -41,9 +41,19 @@ class Arm:
             InputError: naming the arm.
         """
         try:
+            self._check_rates()
             _at(self.compression, self.rates[0] if self.rates else None).check(trainer, trainer.model(), dense=dense)
         except InputError as error:
             raise InputError(f"arm {self.label!r}: {error}") from error
+
+    def _check_rates(self) -> None:
+        """Refuse rates that change what arms share: it is trained once, before any rate is tried."""
+        key = self.compression.shared_key
+        if any(_at(self.compression, rate).shared_key != key for rate in self.rates):
+            raise InputError(
+                f"rates = {self.rates} would change what is trained once for all arms of {key!r}; make an arm of each "
+                "rate"
+            )
 
     def run(
         self,
@@ -87,7 +97,7 @@ class Arm:
         entries = [*before, *best.trials, *best.trained.entries]
         trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
         if start is not None:
-            trained = replace(trained, notes=start.notes())
+            trained = replace(trained, notes=(*start.notes(), *trained.notes))
         if not inspected:
             trained = replace(trained, dense=None)
         tuning = best.tuning_at((step_s or {}).get("retrain"))
@@ -119,7 +129,9 @@ def compress(
 
     def trial(rate: float | None, own: Trainer) -> Trained:
         result = _at(compression, rate).run_from(own, begin)
-        return Trained(model=result.model, entries=result.entries, edits=result.edits, dense=dense.model)
+        return Trained(
+            model=result.model, entries=result.entries, edits=result.edits, dense=dense.model, notes=result.notes
+        )
 
     return tuned(trial, rates, trainer, epochs=compression.granted_epochs)
 

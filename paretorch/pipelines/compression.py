@@ -47,11 +47,13 @@ class Compressed:
         model: finished.
         entries: one ledger line per phase, from the start on.
         edits: what turns the task's fresh model into one of this shape with these zeros, in order, for the artefact.
+        notes: what readers of the record must know.
     """
 
     model: nn.Module
     entries: Sequence[dict[str, Any]]
     edits: tuple[Edit, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Compression(ABC):

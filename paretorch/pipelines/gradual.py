@@ -105,7 +105,13 @@ class GradualPruning(Compression):
             },
         )
         masks, zeros = self._zeros(trainer, model, method)
-        return Compressed(model=model, entries=[trained, zeros], edits=(MaskEdit(masks),))
+        notes: tuple[str, ...] = ()
+        if masks.num_pruned > method.num_pruned(model):
+            notes = (
+                f"{method.name!r} left {masks.sparsity * 100:.4g} % of the weights zero, more than the "
+                f"{method.sparsity * 100:.4g} % that its name gives; compare it with arms of the sparsity that it has.",
+            )
+        return Compressed(model=model, entries=[trained, zeros], edits=(MaskEdit(masks),), notes=notes)
 
     def _schedule(self, num_steps: int, dense: DenseSchedule) -> Stretched:
         return Stretched(num_steps=num_steps, dense=dense, peak=self.lr)

@@ -184,6 +184,8 @@ def test_a_method_that_is_not_exact_is_pruned_to_the_target_and_never_revived(sh
     entry = result.entries[-1]
     assert entry["pruned_by_method"] == round(share * NUM_WEIGHTS)
     assert entry["pruned"] == zeros(result.model) == round(expected * NUM_WEIGHTS)
+    assert len(result.notes) == (expected > 0.8)
+    assert all("zero, more than the 80 % that its name gives" in note for note in result.notes)
     alone = run(lambda: Partly(sparsity=0.0, share=share)).model
     for name in NAMES:
         ours, theirs = result.model.get_parameter(name), alone.get_parameter(name)

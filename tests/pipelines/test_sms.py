@@ -8,6 +8,7 @@ import torch
 
 from paretorch.artefacts.tree import load_tree
 from paretorch.errors import InputError
+from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.compression import Compressed
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import Selection
@@ -156,8 +157,11 @@ def test_a_greedy_soup_is_never_worse_than_the_best_copy_nor_the_best_than_the_m
 def test_the_guard_puts_the_best_copy_in_the_place_of_a_worse_average() -> None:
     wrong = {"sparsity": 0.9, "epochs": 3, "cycles": 2}
     with pytest.warns(UserWarning, match="worse than candidate 'copy"):
-        kept = run(soup(**wrong, guard=True)).entries[-1]
-    free = run(soup(**wrong)).entries[-1]
+        result = run(soup(**wrong, guard=True))
+    kept, plain = result.entries[-1], run(soup(**wrong))
+    free = plain.entries[-1]
+    assert result.notes[-1].startswith("soup-1: the average scored worse on validation than copy")
+    assert plain.notes == ()
     assert kept["guarded"]
     assert kept["validation"] == kept["best"]
     assert len(kept["members"]) == 1
@@ -209,3 +213,9 @@ def test_what_makes_no_soup_is_refused(settings: dict[str, Any], message: str) -
 def test_what_could_not_be_trained_is_refused_before(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         soup(**settings).check(trainer(), trainer().model(), dense=start().schedule)
+
+
+def test_rates_that_would_change_shared_copies_are_refused() -> None:
+    arm = Arm(id="a", label="a soup", factors={}, compression=soup(), rates=(0.1, 0.01))
+    with pytest.raises(InputError, match=r"arm .a soup.: rates = .* make an arm of each rate"):
+        arm.check(trainer(), start().schedule)

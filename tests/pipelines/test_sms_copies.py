@@ -200,6 +200,11 @@ def damaged(kind: str, state: dict[str, torch.Tensor], path: Path) -> None:
     if kind == "missing":
         path.unlink()
         return
+    if kind == "one bit":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        return
     state = dict(state)
     if kind == "not a number":
         state["output.bias"] = torch.full_like(state["output.bias"], float("nan"))
@@ -214,6 +219,7 @@ def damaged(kind: str, state: dict[str, torch.Tensor], path: Path) -> None:
     ("kind", "message"),
     [
         ("missing", "candidate 'copy 1' cannot be read: .*copy-1.*does not exist"),
+        ("one bit", "candidate 'copy 1' cannot be read: .*copy-1.*was changed or damaged"),
         ("not a number", "candidate 'copy 1' has .*values in 'output.bias' that are NaN or infinite"),
         ("not zero", "candidate 'copy 1' is not zero in .* entries of 'hidden.weight' that its masks prune"),
         ("larger", "candidate 'copy 1' .*output.weight"),

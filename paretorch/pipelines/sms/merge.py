@@ -10,14 +10,15 @@ run of one copy has no soup: the copy is left as it is, statistics included.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from paretorch.artefacts.tree import identity
-from paretorch.methods.averaging.candidates import Candidate, StoredState
+from paretorch.artefacts.stored_state import stored_state
+from paretorch.methods.averaging.candidates import Candidate
 from paretorch.methods.averaging.soup import (
     Soup,
     best_candidate,
@@ -47,21 +48,9 @@ class Copies:
     files: Mapping[str, Path]
     masks: Masks
 
-    def candidates(self, model: nn.Module) -> list[Candidate]:
-        """The copies as a soup takes them, read from their files in pieces.
-
-        Args:
-            model: of their architecture.
-        """
-        return [stored_candidate(name, path, model=model, masks=self.masks) for name, path in self.files.items()]
-
-
-def stored_candidate(name: str, path: Path, *, model: nn.Module, masks: Masks) -> Candidate:
-    """The candidate whose state dict `save_tree` wrote; of entries that share a tensor it wrote the first."""
-    first: dict[tuple[Any, ...], str] = {}
-    state = model.state_dict()
-    names = {entry: first.setdefault(identity(tensor), entry) for entry, tensor in state.items()}
-    return Candidate(name, lambda: StoredState(path, names=names), masks)
+    def candidates(self) -> list[Candidate]:
+        """The copies as a soup takes them, each file checked as a whole and then read in pieces."""
+        return [Candidate(name, partial(stored_state, path), self.masks) for name, path in self.files.items()]
 
 
 class Merge:
@@ -94,7 +83,7 @@ class Merge:
             MaskViolationError: if the average is not zero where the masks prune.
         """
         directory = self.trainer.directory
-        candidates = copies.candidates(self._model)
+        candidates = copies.candidates()
         done = directory.finished(self.name) if directory is not None else None
         if done is not None:
             members = [candidate for candidate in candidates if candidate.name in done["members"]]

@@ -21,7 +21,7 @@ from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import PruningStep, Selection
 from paretorch.pipelines.retraining import Retraining, budget_steps
 from paretorch.pipelines.sms.imp_unit import ImpUnit, save_start
-from paretorch.pipelines.sms.merge import stored_candidate
+from paretorch.pipelines.sms.merge import Copies
 from paretorch.pipelines.sms.units import Done, Units, check_processes, check_teacher
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.pipelines.sms.working_directory import in_some_directory
@@ -138,7 +138,7 @@ class RePrune(Compression):
         """The average, pruned, with masks and the ledger line of that."""
         model = trainer.model().to(trainer.device)
         kept = reduce(_union, masks)
-        runs = [stored_candidate(unit.name, unit.result, model=model, masks=kept) for unit in units]
+        runs = Copies(files={unit.name: unit.result for unit in units}, masks=kept).candidates()
         model.load_state_dict(average_state_dicts(runs))
         alone = len(units) == 1
         step = PruningStep(

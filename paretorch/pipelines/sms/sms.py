@@ -153,4 +153,9 @@ class SMS(Compression):
             details = {"wall_s": last.done.wall_s, "workers": last.done.workers}
             model, entry = merge.merge(last.copies, details=details)
         entries = [entry] if found is not None else [*last.entries, entry]
-        return Compressed(model=model, entries=entries, edits=(*start.edits, MaskEdit(last.copies.masks)))
+        merges = [line for line in [*last.entries, entry] if line.get("guarded")]
+        notes = tuple(
+            f"{line['phase']}: the average scored worse on validation than {line['members'][0]}, which took its place."
+            for line in merges
+        )
+        return Compressed(model=model, entries=entries, edits=(*start.edits, MaskEdit(last.copies.masks)), notes=notes)
