@@ -6,15 +6,13 @@ A figure rests on the seeds that are finished for it, at least three; a paired d
 from collections.abc import Mapping
 from typing import Any
 
-from _harness import over_seeds, table
+from _harness import add_accuracy, over_seeds, table
 from _sides import chance, verdict
 
 BUDGETED, DENSE = "BIMP", "dense"
 METHODS = (BUDGETED, "GMP", "GSM", "LC", "DPF", "DNW", "STR", "DST", "RigL")
 UNSTEERED = ("STR", "DST")  # their sparsity follows from a setting
 SPARSITIES = (0.9, 0.95, 0.98)
-UNIT = "percentage points"
-MIN_SEEDS = 3
 
 Cells = Mapping[tuple[str, float], Mapping[int, Mapping[str, Any]]]  # method and sparsity, seed, what the cell found
 
@@ -23,7 +21,7 @@ def figures_of(cells: Cells) -> dict[str, Any]:
     """All figures that rest on seeds; the dense model is under sparsity 0."""
     figures: dict[str, Any] = {}
     dense = cells.get((DENSE, 0.0), {})
-    _add(figures, DENSE, {seed: one["accuracy"] for seed, one in dense.items()})
+    add_accuracy(figures, DENSE, {seed: one["accuracy"] for seed, one in dense.items()})
     for sparsity in SPARSITIES:
         accuracy = {
             method: {seed: one["accuracy"] for seed, one in cells.get((method, sparsity), {}).items()}
@@ -31,9 +29,9 @@ def figures_of(cells: Cells) -> dict[str, Any]:
         }
         for method in METHODS:
             name = f"{method}, {sparsity:g}"
-            _add(figures, name, accuracy[method])
+            add_accuracy(figures, name, accuracy[method])
             if method != BUDGETED:
-                _add(figures, f"{BUDGETED} minus {name}", accuracy[BUDGETED], accuracy[method])
+                add_accuracy(figures, f"{BUDGETED} minus {name}", accuracy[BUDGETED], accuracy[method])
             found = list(cells.get((method, sparsity), {}).values())
             if name in figures:
                 zeros = [one["zeros"] / one["weights"] for one in found]
@@ -43,19 +41,6 @@ def figures_of(cells: Cells) -> dict[str, Any]:
                 figures[f"{name}, sparsity before the last pruning"] = over_seeds(before, unit="%", factor=100)
     figures["training samples of an arm"] = sorted({one["samples"] for own in cells.values() for one in own.values()})
     return figures
-
-
-def _add(
-    figures: dict[str, Any], name: str, found: Mapping[int, float], other: Mapping[int, float] | None = None
-) -> None:
-    seeds = sorted(found if other is None else found.keys() & other.keys())
-    if len(seeds) < MIN_SEEDS:
-        return
-    values = [found[seed] for seed in seeds]
-    if other is None:
-        figures[name] = over_seeds(values, unit="%", factor=100)
-    else:
-        figures[name] = over_seeds(values, minus=[other[seed] for seed in seeds], unit=UNIT, factor=100)
 
 
 def tables(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

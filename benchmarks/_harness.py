@@ -37,6 +37,7 @@ from paretorch.measurement.timing import Timing
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+MIN_SEEDS = 3  # below which an interval says nothing
 PATH_OPTIONS = ("--data", "--work")  # their values name a machine
 
 
@@ -88,6 +89,25 @@ def over_seeds(
     kept = values if minus is None else [a - b for a, b in zip(values, minus, strict=True)]
     spread = {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
     return {**spread, "unit": unit, "values": [factor * value for value in kept]}
+
+
+def add_accuracy(
+    figures: dict[str, Any], name: str, found: Mapping[int, float], minus: Mapping[int, float] | None = None
+) -> None:
+    """Enter the accuracy in % over seeds, or a paired difference in points; nothing below `MIN_SEEDS` seeds.
+
+    Args:
+        figures: to add to.
+        name: of the figure.
+        found: accuracy in [0, 1] by seed.
+        minus: of another arm; only seeds that both have count.
+    """
+    seeds = sorted(found if minus is None else found.keys() & minus.keys())
+    if len(seeds) < MIN_SEEDS:
+        return
+    values = [found[seed] for seed in seeds]
+    other = None if minus is None else [minus[seed] for seed in seeds]
+    figures[name] = over_seeds(values, minus=other, unit="%" if minus is None else "percentage points", factor=100)
 
 
 def table(

@@ -23,6 +23,7 @@ from paretorch.methods.method import Method
 from paretorch.pipelines.compression import Compressed, Compression, Start
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.imp import IMP
+from paretorch.pipelines.pricing import longest_chain
 from paretorch.pipelines.retraining import Retraining, reestimate
 from paretorch.pipelines.sms.copies import soup_name
 from paretorch.pipelines.sms.reprune import RePrune
@@ -116,12 +117,7 @@ def tested(trainer: Trainer, model: nn.Module) -> float:
 def costs(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Examples that were trained on and that a teacher saw, and those of the longest chain of phases that wait for one
     another: of phases that ran beside each other only the longest counts."""
-    chain = [entry for entry in entries if "beside" not in entry]
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in entries:
-        if "beside" in entry:
-            groups.setdefault(entry["beside"], []).append(entry)
-    chain += [max(group, key=lambda entry: entry["samples"]) for group in groups.values()]
+    chain = longest_chain(entries, "samples")
     return {
         "samples": _sum(entries, "samples"),
         "teacher_samples": _sum(entries, "teacher_samples"),

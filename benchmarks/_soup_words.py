@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from _harness import over_seeds, table
+from _harness import add_accuracy, table
 from _sides import chance, verdict
 from _soup_problem import COPIES, Problem
 
@@ -29,8 +29,6 @@ PAIRS = (
     (SWA, IMP),
 )
 DISTILLED = (SOUP, LONG, IMP)
-UNIT = "percentage points"
-MIN_SEEDS = 3
 TEACHER_SHARE = 1 / 3  # a teacher's forward pass over a step's forward and backward pass
 
 
@@ -81,14 +79,14 @@ def figures_of(problem: Problem, cells: Cells) -> dict[str, Any]:
     for setting in settings_of(problem):
         accuracy = {arm: _accuracies(cells, arm, setting) for arm in ARMS}
         for arm, found in accuracy.items():
-            _add(figures, f"{arm}, {setting.key}", found)
+            add_accuracy(figures, f"{arm}, {setting.key}", found)
         for first, second in PAIRS:
-            _add(figures, f"{first} minus {second}, {setting.key}", accuracy[first], accuracy[second])
+            add_accuracy(figures, f"{first} minus {second}, {setting.key}", accuracy[first], accuracy[second])
         if setting.distilled:
             plain = Setting(setting.sparsity, setting.cycles, False)
             for arm in DISTILLED:
                 name = f"{arm}, distilled minus plain, {plain.key}"
-                _add(figures, name, accuracy[arm], _accuracies(cells, arm, plain))
+                add_accuracy(figures, name, accuracy[arm], _accuracies(cells, arm, plain))
         for arm in COSTLY:
             for one in cells.get((arm, setting), {}).values():
                 figures |= {f"{arm}, {setting.kind}, {name}": value for name, value in _costs(one).items()}
@@ -110,19 +108,6 @@ def _costs(one: Mapping[str, Any]) -> dict[str, float]:
 def _accuracies(cells: Cells, arm: str, setting: Setting) -> dict[int, float]:
     cell = SOUP if arm in READ else arm
     return {seed: found["accuracy"][arm] for seed, found in cells.get((cell, setting), {}).items()}
-
-
-def _add(
-    figures: dict[str, Any], name: str, found: Mapping[int, float], other: Mapping[int, float] | None = None
-) -> None:
-    seeds = sorted(found if other is None else found.keys() & other.keys())
-    if len(seeds) < MIN_SEEDS:
-        return
-    values = [found[seed] for seed in seeds]
-    if other is None:
-        figures[name] = over_seeds(values, unit="%", factor=100)
-    else:
-        figures[name] = over_seeds(values, minus=[other[seed] for seed in seeds], unit=UNIT, factor=100)
 
 
 def tables(problem: Problem, figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from _grid import Cell, Progress, add_arguments, finished, run_grid
-from _harness import write_result
+from _harness import MIN_SEEDS, write_result
 from _soup_arms import run_arm
 from _soup_problem import COPIES, REDUCED_IMAGES, Problem, problems
 from _soup_words import (
@@ -38,7 +38,6 @@ from _soup_words import (
     IMP,
     LONG,
     LONG_SWA,
-    MIN_SEEDS,
     REPRUNE,
     SOUP,
     SWA,

@@ -84,7 +84,8 @@ def load_tree(path: str | os.PathLike[str], device: str | torch.device = "cpu") 
     structure = checked_structure(file)
     with safe_open(file, framework="pt", device="cpu") as handle:
         # Copies, because the reader maps the file into memory and the file may be replaced or removed meanwhile.
-        tensors = {name: handle.get_tensor(name).to(device, copy=True) for name in handle.keys()}  # noqa: SIM118
+        names = handle.keys()
+        tensors = {name: handle.get_tensor(name).to(device, copy=True) for name in names}
     return _decode(structure, tensors, {})
 
 

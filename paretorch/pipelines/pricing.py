@@ -53,20 +53,23 @@ def price(model: nn.Module, entries: Sequence[Mapping[str, Any]], inputs: tuple[
 
 
 def longest_path_s(entries: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds of the longest chain of phases that wait for one another.
+    """Seconds of the longest chain of phases that wait for one another; see `longest_chain`."""
+    return math.fsum(entry.get("seconds", 0.0) for entry in longest_chain(entries, "seconds"))
+
+
+def longest_chain(entries: Sequence[Mapping[str, Any]], amount: str) -> list[Mapping[str, Any]]:
+    """The phases that wait for one another, and of each group that does not the one with the largest amount.
 
     Args:
-        entries: ledger lines of all phases; those with the same "beside" do not wait for one another.
+        entries: ledger lines of all phases; those with the same "beside" are a group.
+        amount: key of the lines; one that lacks it has 0.
     """
-    chain: list[float] = []
-    groups: dict[str, float] = {}
+    chain = [entry for entry in entries if entry.get("beside") is None]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        seconds = entry.get("seconds", 0.0)
-        if (group := entry.get("beside")) is None:
-            chain.append(seconds)
-        else:
-            groups[group] = max(groups.get(group, 0.0), seconds)
-    return math.fsum([*chain, *groups.values()])
+        if (group := entry.get("beside")) is not None:
+            groups.setdefault(group, []).append(entry)
+    return chain + [max(group, key=lambda entry: float(entry.get(amount, 0))) for group in groups.values()]
 
 
 def compare_latency(dense: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_sparse_soups_cost_as_much_as_the_arms_they_are_compared_with(
     dense = partial(problem.trained, epochs=0.5)
     tiny = replace(problem.DIGITS, sparsities=(0.5,), seeds=(0,), dense=dense, epochs=0.5)
     monkeypatch.setattr(script, "problems", lambda _data, quick: {"digits": tiny})
-    monkeypatch.setattr(words, "MIN_SEEDS", 1)
+    monkeypatch.setattr(load("_harness"), "MIN_SEEDS", 1)
     arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--quick"]
     page = page_of(load, "sparse_soups", arguments, tmp_path, monkeypatch)
     figures = load("_result").load_all(tmp_path)["sparse_soups.cpu"].figures["digits"]
@@ -67,7 +67,7 @@ def test_gradual_pruning_gives_every_method_the_same_examples(
     script, arms, words = load("gradual_pruning"), load("_gradual_arms"), load("_gradual_words")
     monkeypatch.setattr(script, "QUICK", replace(arms.QUICK, seeds=(0,), epochs=3))
     monkeypatch.setitem(arms.MADE, "RigL", partial(arms.MADE["RigL"], interval=10))  # else it exchanges nothing
-    monkeypatch.setattr(words, "MIN_SEEDS", 1)
+    monkeypatch.setattr(load("_harness"), "MIN_SEEDS", 1)
     arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--quick", "--keep-noisy"]
     page = page_of(load, "gradual_pruning", arguments, tmp_path, monkeypatch)
     result = load("_result").load_all(tmp_path)["gradual_pruning.cpu"]

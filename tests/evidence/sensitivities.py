@@ -1,5 +1,7 @@
 """Sensitivities with known numbers: three layers, of which one loses much, one a little, and one gains."""
 
+from typing import Any
+
 from paretorch.evidence.sensitivity import PrunedLayer, SensitivityRecord
 
 LEVELS = (0.5, 0.9, 0.98)
@@ -20,7 +22,7 @@ def sensitivities(*names: str, **changes: object) -> SensitivityRecord:
         PrunedLayer(name="head.weight", weights=20, macs=20, pruned=(10, 18, 20), quality=(0.91, 0.9, 0.9)),
         *(PrunedLayer(name=name, weights=10, macs=10, pruned=(5, 9, 10), quality=(0.9, 0.9, 0.9)) for name in names),
     )
-    values = {
+    values: dict[str, Any] = {
         "task": "digits",
         "metric": "accuracy",
         "higher_is_better": True,
@@ -32,4 +34,4 @@ def sensitivities(*names: str, **changes: object) -> SensitivityRecord:
         "seed": 3,
         "env": {"cpu": "a processor", "threads": 1, "packages": {"torch": "2.13.0"}},
     }
-    return SensitivityRecord(**values | changes)  # type: ignore[arg-type]
+    return SensitivityRecord(**values | changes)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from paretorch.methods.method import Method, Run
 from paretorch.methods.schedules import MultiStep
 from paretorch.pipelines.compression import Start
-from paretorch.pipelines.dense import train_dense
+from paretorch.pipelines.dense import DenseResult, train_dense
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
@@ -92,11 +92,14 @@ def trainer(directory: RunDirectory | None = None, *, workers: int = 1, often: b
 
 
 @cache
-def start() -> Start:
+def dense() -> DenseResult:
     """A trained dense model."""
-    schedule = MultiStep(num_steps=10 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75))
-    dense = train_dense(trainer(), schedule)
-    return Start(model=dense.model, schedule=dense.schedule)
+    return train_dense(trainer(), MultiStep(num_steps=10 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75)))
+
+
+def start() -> Start:
+    """What an arm that shares nothing starts from."""
+    return Start(model=dense().model, schedule=dense().schedule)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from paretorch.pipelines.retraining import Retraining
 from paretorch.pipelines.sms import SMS
 from paretorch.pipelines.sms.variation import Variation
 from paretorch.training.run import RunDirectory
-from tests.pipelines.sms_problem import NUM_WEIGHTS, counted, same, start, trainer
+from tests.pipelines.sms_problem import NUM_WEIGHTS, counted, dense, same, start, trainer
 
 PRUNED = ("hidden.weight", "output.weight")
 
@@ -129,9 +129,8 @@ def test_copies_are_not_shared_where_another_pattern_is_the_first_to_fit_a_layer
 
 
 def test_three_merges_of_shared_copies_are_those_of_copies_of_their_own(tmp_path: Path) -> None:
-    dense = start()
     with RunDirectory(tmp_path / "shared", recipe="x") as directory:
-        shared = soup().train_shared(trainer(directory), dense)  # type: ignore[arg-type]  # has model and schedule
+        shared = soup().train_shared(trainer(directory), dense())
         for choice in ("uniform", "greedy", "best"):
             with RunDirectory(tmp_path / choice, recipe="x") as own:
                 merged = soup(soup=choice).run_from(trainer(own), shared)

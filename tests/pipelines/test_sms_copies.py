@@ -22,7 +22,7 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import stream_seed
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.trainer import Trainer
-from tests.pipelines.sms_problem import SEED, SETTINGS, Small, counted, same, start, task, trainer
+from tests.pipelines.sms_problem import SEED, SETTINGS, Small, counted, dense, same, start, task, trainer
 
 
 def soup(**settings: Any) -> SMS:
@@ -228,7 +228,7 @@ def damaged(kind: str, state: dict[str, torch.Tensor], path: Path) -> None:
 @pytest.mark.parametrize("choice", ["uniform", "greedy", "best"])
 def test_a_damaged_copy_is_refused_by_name(kind: str, message: str, choice: Any, tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", recipe="x") as directory:
-        shared: Start = soup().train_shared(trainer(directory), start())  # type: ignore[arg-type]
+        shared: Start = soup().train_shared(trainer(directory), dense())
     path = copy_file(tmp_path / "run", 1)
     damaged(kind, load_tree(path), path)
     with pytest.raises(InputError, match=message):

@@ -66,7 +66,8 @@ class StoredState(Mapping[str, Tensor]):
     def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, str] | None = None) -> None:
         self.path = Path(path)
         with self._open() as handle:
-            inside = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+            stored = handle.keys()
+            inside = {name: handle.get_slice(name) for name in stored}
             self._names = dict(names) if names is not None else {name: name for name in inside}
             if lost := sorted(set(self._names.values()) - set(inside)):
                 raise ArtefactError(f"{self.path} does not hold {lost[:3]}; it holds {sorted(inside)[:3]}...")

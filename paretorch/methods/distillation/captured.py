@@ -34,11 +34,12 @@ class Captured:
             found = self._found[name]
             self._handles.append(module.register_forward_hook(lambda *called, found=found: found.append(called[-1])))
 
-    def take(self, owner: str) -> tuple[Any, dict[str, Tensor]]:
+    def take(self, owner: str, *, remedy: str) -> tuple[Any, dict[str, Tensor]]:
         """The output of the one forward pass since the last call, and the outputs of the named modules in it.
 
         Args:
             owner: whose pass it was, for messages.
+            remedy: how to do without distillation, as a clause.
 
         Raises:
             InputError: if the model was called more or less than once; or naming a module that was called more or less
@@ -49,7 +50,8 @@ class Captured:
         self._forget()
         if calls != 1:
             raise InputError(
-                f"{owner} calls the model {calls} times; distillation compares the outputs of one forward pass"
+                f"{owner} calls the model {calls} times; distillation compares the outputs of one forward pass; "
+                f"{remedy}"
             )
         for name, outputs in found.items():
             if len(outputs) != 1 or not isinstance(outputs[0], Tensor):

@@ -80,10 +80,10 @@ class DistillationSettings:
         owner = type(task).__name__
         with torch.no_grad():
             task.loss(models[0], batch, "mean")
-            output, mine = watched[0].take(f"the loss of {owner}")
+            output, mine = watched[0].take(f"the loss of {owner}", remedy=REMEDY)
             logits = logits_of(task, Given(output), batch, remedy=REMEDY)
             targets = logits_of(task, models[1], batch, remedy=REMEDY)
-            _, its = watched[1].take(f"`logits` of {owner}")
+            _, its = watched[1].take(f"`logits` of {owner}", remedy=REMEDY)
             check_shapes(logits, targets, task.labels(batch) != IGNORED)
             if self.features:
                 feature_distance(mine, its)

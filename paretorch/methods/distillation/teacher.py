@@ -172,10 +172,10 @@ class Distillation(Method):
         assert self._student is not None
         assert self._teacher is not None
         assert self._watched is not None
-        output, mine = self._student.take(f"the loss of {type(run.task).__name__}")
+        output, mine = self._student.take(f"the loss of {type(run.task).__name__}", remedy=REMEDY)
         with torch.no_grad():
             targets = logits_of(run.task, self._teacher, run.batch, remedy=REMEDY)
-        _, its = self._watched.take(f"`logits` of {type(run.task).__name__}")
+        _, its = self._watched.take(f"`logits` of {type(run.task).__name__}", remedy=REMEDY)
         terms = []
         if self.alpha > 0:
             terms.append(self.alpha * (self._soft(run, Given(output), targets) - self._hard(run, Given(output))))

@@ -13,7 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from paretorch.errors import InputError
+from paretorch.methods.distillation.captured import Captured
 from paretorch.methods.distillation.logits import IGNORED, Given, logits_of
 from paretorch.methods.method import Run
 
@@ -26,18 +26,13 @@ def loss_and_logits(run: Run, batch: Any) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: if the task has no logits for this batch, or its loss calls the model more than once.
     """
-    outputs: list[Any] = []
-    handle = run.model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    watched = Captured(run.model)
     try:
         loss: Tensor = run.task.loss(run.wrapped, batch)
+        output, _ = watched.take(f"the loss of {type(run.task).__name__}", remedy=REMEDY)
     finally:
-        handle.remove()
-    if len(outputs) != 1:
-        raise InputError(
-            f"the loss of {type(run.task).__name__} calls the model {len(outputs)} times; distillation needs one "
-            "call, whose output is the target of the others. Train with full_pass=False."
-        )
-    return loss, logits_of(run.task, Given(outputs[0]), batch, remedy=REMEDY).detach()
+        watched.close()
+    return loss, logits_of(run.task, Given(output), batch, remedy=REMEDY).detach()
 
 
 def distillation_loss(run: Run, batch: Any, teacher: Tensor) -> Tensor:

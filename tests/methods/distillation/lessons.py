@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from paretorch.methods.method import Method
 from paretorch.training.data import ArrayExamples
 from paretorch.training.supervised import SupervisedTask
+from paretorch.training.task import Task
 from paretorch.training.trainer import PhaseResult, Trainer
 from tests.training.problems import plain
 
@@ -58,7 +59,7 @@ def classes(dtype: torch.dtype = torch.float64, model: Any = None) -> Supervised
 
 
 def fit(
-    *methods: Method, task: SupervisedTask | None = None, num_steps: int = 1, batch_size: int = 48, **settings: Any
+    *methods: Method, task: Task | None = None, num_steps: int = 1, batch_size: int = 48, **settings: Any
 ) -> tuple[nn.Module, PhaseResult]:
     """A model of the task after some steps of gradient descent at rate 0.1."""
     trainer = Trainer(task or classes(), plain(batch_size, **settings), seed=4)

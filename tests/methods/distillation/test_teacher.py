@@ -165,7 +165,7 @@ def test_dropout_of_the_student_draws_what_it_draws_without_a_teacher() -> None:
     for methods in ([], [Distillation(large_teacher(torch.float32))]):
         trainer = Trainer(normed_task(), plain(16, accumulate=2), seed=1)
         model, seen = trainer.model(), []
-        model.layers[3].register_forward_hook(lambda _m, _i, out: seen.append(out.detach().clone()))  # noqa: B023
+        model.layers[3].register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.detach().clone()))
         trainer.fit(model, phase="only", num_steps=1, methods=methods)
         drawn.append(seen[:2])
     assert all(torch.equal(alone, taught) for alone, taught in zip(*drawn, strict=True))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from paretorch.errors import InputError
 from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.method import Run
-from paretorch.methods.sparsity.gradual.substitution import SubstitutedWeights
+from paretorch.methods.sparsity.gradual.learned_thresholds import LearnedThresholds
 from paretorch.methods.sparsity.gradual.substitution_costs import dst_cost
 from paretorch.methods.sparsity.gradual.thresholds import Thresholds
 from paretorch.methods.sparsity.prunable import TRANSPOSED, Patterns, find_prunable
@@ -75,7 +75,7 @@ def threshold_gradients_(gradient: Tensor, weight: Tensor, thresholds: Tensor) -
     return found
 
 
-class DST(SubstitutedWeights):
+class DST(LearnedThresholds):
     """Weights below the learned threshold of their output channel are not seen.
 
     Args:
@@ -92,9 +92,6 @@ class DST(SubstitutedWeights):
     """
 
     name = "dst"
-    exact = False
-
-    thresholds: Thresholds
 
     def __init__(
         self, *, sparsity: float, penalty: float = 1e-4, include: Patterns = None, exclude: Patterns = None
@@ -137,23 +134,9 @@ class DST(SubstitutedWeights):
             pull = -self.alpha * torch.exp(-t)
             t.grad = pull if t.grad is None else t.grad.add_(pull)
 
-    def finish(self, run: Run) -> None:
-        """Leave what the thresholds let through, and an optimizer without them."""
-        self.thresholds.check()
-        super().finish(run)
-        self.thresholds.remove_from(run.optimizer)
-
     def details(self) -> dict[str, Any]:
         """The mean threshold of every layer."""
         return {"thresholds": {name: float(t.detach().mean()) for name, t in self.thresholds.items()}}
-
-    def state_dict(self) -> dict[str, Any]:
-        """All t."""
-        self.thresholds.check()
-        return super().state_dict() | {"thresholds": self.thresholds.state_dict()}
-
-    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
-        self.thresholds.load_state_dict(state["thresholds"])
 
 
 CARD = Card(

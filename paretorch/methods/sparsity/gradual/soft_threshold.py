@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from paretorch.errors import InputError
 from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.method import Run
-from paretorch.methods.sparsity.gradual.substitution import SubstitutedWeights
+from paretorch.methods.sparsity.gradual.learned_thresholds import LearnedThresholds
 from paretorch.methods.sparsity.gradual.substitution_costs import soft_threshold_cost
 from paretorch.methods.sparsity.gradual.thresholds import Thresholds, check_decay
 from paretorch.methods.sparsity.prunable import Patterns
@@ -56,7 +56,7 @@ def soft_threshold_gradients_(gradient: Tensor, weight: Tensor, threshold: Tenso
     return -(gradient * weight.sign()).sum()
 
 
-class SoftThreshold(SubstitutedWeights):
+class SoftThreshold(LearnedThresholds):
     """Weights are seen through a soft threshold per layer, which is learned.
 
     Args:
@@ -74,9 +74,6 @@ class SoftThreshold(SubstitutedWeights):
     """
 
     name = "soft-threshold"
-    exact = False
-
-    thresholds: Thresholds
 
     def __init__(
         self,
@@ -116,23 +113,9 @@ class SoftThreshold(SubstitutedWeights):
         threshold = s.detach().sigmoid()
         s.grad = threshold * (1 - threshold) * soft_threshold_gradients_(gradient, weight, threshold)
 
-    def finish(self, run: Run) -> None:
-        """Leave the shrunk weights, and an optimizer without thresholds."""
-        self.thresholds.check()
-        super().finish(run)
-        self.thresholds.remove_from(run.optimizer)
-
     def details(self) -> dict[str, Any]:
         """The threshold of every layer."""
         return {"thresholds": {name: float(s.detach().sigmoid()) for name, s in self.thresholds.items()}}
-
-    def state_dict(self) -> dict[str, Any]:
-        """All s."""
-        self.thresholds.check()
-        return super().state_dict() | {"thresholds": self.thresholds.state_dict()}
-
-    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
-        self.thresholds.load_state_dict(state["thresholds"])
 
 
 CARD = Card(

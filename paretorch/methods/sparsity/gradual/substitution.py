@@ -13,6 +13,7 @@ Source: Lin et al., ICLR 2020 (DPF); Wortsman, Farhadi and Rastegari, NeurIPS 20
 (STR); Liu et al., ICLR 2020 (DST). Doing it beside the network instead of inside is ours.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,7 @@ from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.prunable import find_prunable
 
 
-class SubstitutedWeights(GradualMethod):
+class SubstitutedWeights(GradualMethod, ABC):
     """Base of the methods that train w through f(w). A subclass writes `write`, and what it needs of the rest.
 
     Hooks: before_forward (f(w) in), before_update (w back, gradient of w), evaluation_weights, finish (f(w) stays).
@@ -42,6 +43,7 @@ class SubstitutedWeights(GradualMethod):
     def prepare(self, run: Run) -> None:
         """Bring up to date what f depends on, with w in its place; a second call before the update changes nothing."""
 
+    @abstractmethod
     def write(self, name: str, weight: Tensor) -> None:
         """Turn w into f(w), in place. Zeros are +0.0.
 
@@ -49,7 +51,6 @@ class SubstitutedWeights(GradualMethod):
             name: of the parameter.
             weight: its values, outside autograd.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what the forward pass sees")
 
     def chain(self, name: str, weight: Tensor, gradient: Tensor) -> None:
         """Turn dL/df(w) into dL/dw, in place; by default f is passed straight through, and nothing changes.

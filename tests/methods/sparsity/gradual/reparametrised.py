@@ -29,8 +29,7 @@ STEPS, EXAMPLES, DECAY = 30, 32, 1e-2
 INITIAL, THRESHOLD_DECAY, PENALTY = -3.0, 0.02, 0.02
 WEIGHTS = ("0.weight", "3.weight", "5.weight")
 
-MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
-OPTIMIZERS: dict[str, MakeOptimizer] = {
+OPTIMIZERS: dict[str, partial[torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=DECAY),
     "adamw": partial(torch.optim.AdamW, lr=0.02, weight_decay=DECAY),
 }
@@ -141,7 +140,7 @@ def fit(
         model,
         phase="train",
         num_steps=num_steps,
-        schedule=partial(rate, make.keywords["lr"]),  # type: ignore[attr-defined]  # a partial
+        schedule=partial(rate, make.keywords["lr"]),
         methods=[method, *others],
     )
     return model, result
@@ -229,7 +228,7 @@ class Oracle:
         states = []
         for step in range(num_steps):
             for group in optimizer.param_groups:
-                group["lr"] = rate(make.keywords["lr"], step)  # type: ignore[attr-defined]  # a partial
+                group["lr"] = rate(make.keywords["lr"], step)
             if self.name in ("dpf", "dnw"):
                 self.renew(step)
             loss = nn.functional.cross_entropy(functional_call(self.model, self.seen(), (inputs,)), targets)
