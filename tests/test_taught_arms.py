@@ -74,7 +74,7 @@ def test_every_key_of_a_teacher_reaches_the_pipeline_and_the_label() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"temperature": 2.0}, "temperature belong to a teacher, and there is none without distill = true"),
+        ({"temperature": 2.0}, "temperature belongs to a teacher, and there is none without distill = true"),
         ({"distill": False, "features": ["norm"], "distill_weight": 0.3}, "distill_weight and features belong to"),
         ({"distill": True, "temperature": 0.0}, "temperature = 0.0"),
         ({"distill": True, "distill_weight": 1.5}, "distill_weight = 1.5"),

@@ -43,7 +43,8 @@ class BIMP(Compression):
         retraining: how to retrain; its own `lr` belongs to schedules that take one.
 
     Raises:
-        InputError: for numbers out of range, a budget of which nothing is left to retrain with, or as `IMP`.
+        InputError: for numbers out of range, a budget of which nothing is left to retrain with, FT without a rate of
+            its own, or as `IMP`.
     """
 
     sparsity: float | None
@@ -62,6 +63,11 @@ class BIMP(Compression):
             raise InputError(
                 f"of {self.epochs:g} epochs in all {self.dense_epochs:g} are dense training, which leaves "
                 f"{self.epochs - self.dense_epochs:g} to retrain in; dense_epochs must lie between 0 and epochs"
+            )
+        if self.retraining.schedule.upper() == "FT" and self.retraining.lr is None:
+            raise InputError(
+                "FT retrains at the lowest rate of the dense training, which ends at 0 here, so that it would change "
+                "nothing; choose ALLR, LRW, SLR, CLR or LLR, or give retraining.lr"
             )
         self._imp(self.epochs - self.dense_epochs)  # checks the rest
 

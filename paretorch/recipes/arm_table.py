@@ -160,7 +160,8 @@ class RetrainedTable(BudgetTable):
                 feature_weight=self.feature_weight,
             )
         if unheard := sorted({*TEACHING} & self.model_fields_set):
-            raise InputError(f"{' and '.join(unheard)} belong to a teacher, and there is none without distill = true")
+            verb = "belongs" if len(unheard) == 1 else "belong"
+            raise InputError(f"{' and '.join(unheard)} {verb} to a teacher, and there is none without distill = true")
         return None
 
     def _special_teaching(self) -> dict[str, Any]:
