@@ -13,6 +13,7 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_gradual,
     invariants_of_rank,
     invariants_of_schedules,
+    invariants_of_sharing,
     invariants_of_sparsity,
     invariants_of_structured,
     invariants_of_substitution,

@@ -20,6 +20,7 @@ from paretorch.methods.distillation.objective import divergence
 from paretorch.methods.method import Method
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
+from paretorch.methods.sharing.templates import share_
 from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
 from paretorch.methods.sparsity.gradual.dst import DST
@@ -356,6 +357,7 @@ def test_every_method_that_ships_is_on_one_of_the_two_sides() -> None:
         *RESHAPING,
         *FROM_SCRATCH,
         "masks",
+        "soft-sharing",
     }
     assert {name for name, kind in shipped.items() if kind == "math_equivalent"} <= EQUIVALENT.keys()
     assert {all_cards()[name].semantic_class for name in EQUIVALENT} == {"math_equivalent"}
@@ -372,6 +374,25 @@ def test_a_semantic_method_leaves_the_trajectory(name: str) -> None:
 
 def test_masks_in_force_leave_the_trajectory_of_the_same_weights_without_them() -> None:
     assert difference(*masked()) > 1e-3
+
+
+def equal_layers() -> nn.Sequential:
+    """A perceptron with two layers of one shape in the middle."""
+    torch.manual_seed(0)
+    middle = (nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh())
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), *middle, nn.Linear(8, 4)).double()
+
+
+def test_layers_that_share_a_template_leave_the_trajectory_of_the_same_weights() -> None:
+    shared, free = equal_layers(), equal_layers()
+    share_(shared, templates=1)
+    with torch.no_grad():
+        for name in ("3", "5"):
+            free.get_submodule(name).weight.copy_(shared.get_submodule(name).weight)
+    trained(shared)
+    alone = trained(free)
+    together = {f"{name}.weight": shared.get_submodule(name).weight.detach() for name in ("3", "5")}
+    assert difference(together, {name: alone[name] for name in together}) > 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(EQUIVALENT))

@@ -19,12 +19,6 @@ CARDS = (
         relieves=("inference size", "memory capacity", "communication"), caveat="products are as many as before",
     ),
     published(
-        "soft-sharing", 2019, "Soft parameter sharing", "Every layer is a learned combination of shared templates.",
-        "Savarese and Maire, ICLR 2019, arXiv 1902.09701", cells="parameters:restrict, architecture:replace",
-        phase=("init", "dense_train"), relieves=("inference size", "memory capacity", "communication"),
-        caveat="products are as many as before: the number of parameters is the wrong measure of cost",
-    ),
-    published(
         "low-rank-filters", 2014, "Low-rank expansions of convolutions", "Replaces trained filters by products of "
         "smaller ones.", "Jaderberg, Vedaldi and Zisserman, BMVC 2014",
         "Denton, Zaremba, Bruna, LeCun and Fergus, NIPS 2014", cells="parameters:restrict", phase="post_train",
