@@ -65,6 +65,11 @@ def widths_of(record: RunRecord) -> list[dict[str, Any]]:
     return next((list(line["widths"]) for line in reversed(record.phases) if line.get("widths")), [])
 
 
+def similarities_of(record: RunRecord) -> dict[str, dict[str, Any]]:
+    """Group -> "layers" and "matrix" of their similarities, for layers that share templates; {} if there are none."""
+    return next((dict(line["similarity"]) for line in reversed(record.phases) if line.get("similarity")), {})
+
+
 def is_cut(record: RunRecord) -> bool:
     """Whether shapes of the model became smaller, as the ledger says."""
     return bool(widths_of(record))

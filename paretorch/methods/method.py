@@ -150,6 +150,10 @@ class Method:
     def finish(self, run: Run) -> None:
         """Make the effect permanent: leave a plain module with no auxiliary tensors."""
 
+    def details(self) -> dict[str, Any]:
+        """Facts for the ledger line of the phase, after `finish`: plain numbers, strings, lists and dicts."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a kill: nested dicts and lists of tensors, numbers, strings and None."""
         return {}

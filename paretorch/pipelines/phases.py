@@ -44,7 +44,8 @@ def train_phase(
         optimizer_state: to go on with; None starts a fresh optimizer.
 
     Returns:
-        The ledger entry, and the state of the main optimizer at the end.
+        The ledger entry, with the details of the task's own methods (a pipeline enters those of its own), and the state
+        of the main optimizer at the end.
 
     Raises:
         RunError: if the ledger names the phase and its checkpoint is gone; and as `Trainer.fit` raises.
@@ -56,12 +57,13 @@ def train_phase(
             f"{directory.path}: phase {phase.name!r} is in the ledger, but its checkpoint is gone; remove the "
             "directory and run again"
         )
+    standing = list(trainer.task.methods())
     result = trainer.fit(
         model,
         phase=phase.name,
         num_steps=phase.num_steps,
         schedule=phase.schedule,
-        methods=[*trainer.task.methods(), *phase.methods],
+        methods=[*standing, *phase.methods],
         optimizer_state=optimizer_state,
     )
     if done is not None:
@@ -78,6 +80,7 @@ def train_phase(
         "overhead": result.overhead,
         "energy": result.energy,
         "validation": result.validation[trainer.task.metric],
+        **{name: fact for method in standing for name, fact in method.details().items()},
         **details,
         "curve": result.curve,
     }

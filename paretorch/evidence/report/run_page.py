@@ -21,6 +21,7 @@ from paretorch.evidence.report.glossary import terms
 from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.run_tables import cost_table, layer_table, phase_table, quality_table, speed_table
 from paretorch.evidence.report.side_effect_tables import side_effect_tables
+from paretorch.evidence.report.similarity import similarity_figures, similarity_places, similarity_tables
 from paretorch.evidence.report.table import without_empty_columns
 from paretorch.evidence.report.widths import CAPTION, widths_figure, widths_table
 from paretorch.evidence.side_effect_words import side_effect_sentences
@@ -37,7 +38,8 @@ def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) ->
     return write_page(
         "run.html",
         path,
-        figures={key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn},
+        figures={key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn}
+        | similarity_figures(run),
         title=title or f"{run.workload}: {run.run_id}",
         command=command,
         subtitle=" · ".join([run.workload, run.arm, f"seed {run.seed}", run.status.replace("_", " ")]),
@@ -47,6 +49,7 @@ def write_run(run: RunRecord, path: Path, *, title: str | None, command: str) ->
         has_curves=curves is not None,
         widths=widths and {"key": "widths", "title": "Widths by layer", "caption": CAPTION},
         profiles=widths_table([arm]),
+        similarities=list(zip(similarity_places(run), similarity_tables(run), strict=True)),
         tables=[*[table for table in tables if table], *broken],
         layers=layer_table(run),
         terms=terms([arm]),

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from paretorch.errors import InputError
+from paretorch.methods.schedules import Linear
 from paretorch.methods.sharing.regulariser import recurrence_penalty
 from paretorch.methods.sharing.similarity import layer_similarity
 from paretorch.methods.sharing.soft_sharing import SoftSharing
 from paretorch.methods.sharing.templates import mixing_parameters, share_, shared_groups
+from paretorch.pipelines.dense import train_dense
 from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
@@ -187,3 +189,21 @@ def test_a_model_that_shares_nothing_is_refused_before_training() -> None:
     own = trainer()
     with pytest.raises(InputError, match="Sequential shares nothing: give templates"):
         own.fit(own.model(), phase="train", num_steps=1, methods=[SoftSharing()])
+
+
+class SharedTask(SupervisedTask):
+    """A task whose model shares, so that every training phase of it has the method."""
+
+    def methods(self):
+        return [SoftSharing()]
+
+
+def test_the_ledger_line_of_a_phase_of_such_a_task_holds_the_matrices() -> None:
+    data = (images(24), torch.arange(24) % 3)
+    own = Trainer(
+        SharedTask(shared_network, train=data, evaluation=data, test=data), TrainSettings(batch_size=8, device="cpu")
+    )
+    dense = train_dense(own, Linear(num_steps=4, peak=0.05))
+    (found,) = dense.entry["similarity"].values()
+    assert found == layer_similarity(dense.model)["conv2d-4x4x3x3"].to_dict()
+    assert dense.entry["kind"] == "dense"
