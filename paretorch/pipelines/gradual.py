@@ -7,6 +7,8 @@ compared with every other, and with BIMP, at the same total of epochs. Phases in
     zeros     what the method left; a method that does not end at the wanted sparsity exactly has more of its smallest
               weights pruned until it is reached (a pruned weight is never revived, and one that left more stays as it
               is); then batch-norm statistics, with the accuracy before and after
+    finetune  the last epochs of the budget, if wanted: training goes on with the zeros in force, at a learning rate
+              that falls to 0 along a line (LLR)
 
 Source of the comparison: Zimmer, Spiegel and Pokutta 2023, table 2, where methods without an exact end are pruned hard;
 the re-estimation of batch norm after it is ours.
@@ -23,8 +25,9 @@ from torch import nn
 from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.errors import InputError, RunError
 from paretorch.methods.method import Method
-from paretorch.methods.schedules import DenseSchedule
+from paretorch.methods.schedules import LLR, DenseSchedule
 from paretorch.methods.schedules.stretched import Stretched
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.compression import Compressed, Compression, Start
@@ -40,8 +43,10 @@ class GradualPruning(Compression):
 
     Args:
         method: makes the method of one run, `lambda: GMP(sparsity=0.9)`, say; called anew for every run.
-        epochs: of the training.
-        lr: highest learning rate; None leaves the dense run's as they were.
+        epochs: of all training together.
+        finetune_epochs: of them, after the zeros are final; 0 is none.
+        lr: highest learning rate before that; None leaves the dense run's as they were.
+        finetune_lr: highest learning rate of the fine-tuning; None takes the dense run's.
         reestimate_batches: training batches for batch-norm statistics at the end; 0 leaves them as they are.
 
     Raises:
@@ -50,31 +55,49 @@ class GradualPruning(Compression):
 
     method: Callable[[], GradualMethod]
     epochs: float
+    finetune_epochs: float = 0.0
     lr: float | None = None
+    finetune_lr: float | None = None
     reestimate_batches: int = 20
     from_dense: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise InputError(f"training from scratch takes a positive, finite number of epochs; got {self.epochs}")
+        if not 0 <= self.finetune_epochs < self.epochs:
+            raise InputError(
+                f"finetune_epochs are the last ones of epochs={self.epochs:g}, from 0 and fewer than all; got "
+                f"{self.finetune_epochs}"
+            )
+        if self.finetune_lr is not None and not self.finetune_epochs:
+            raise InputError(f"finetune_lr={self.finetune_lr} belongs to fine-tuning, and finetune_epochs is 0")
         if self.reestimate_batches < 0:
             raise InputError("reestimate_batches must not be negative; 0 leaves batch-norm statistics as they are")
         self.method()
 
     def method_ids(self) -> list[str]:
-        return [self.method().name, *(["bn-reestimate"] if self.reestimate_batches else [])]
+        averaged = ["bn-reestimate"] if self.reestimate_batches else []
+        return [self.method().name, *averaged, *(["masks", "llr"] if self.finetune_epochs else [])]
 
     def plan(self, trainer: Trainer) -> tuple[str, int | None]:
-        method, steps = self.method(), trainer.num_steps(self.epochs)
-        return f"train from scratch with {method.name} to {method.sparsity * 100:.4g} % sparsity, {steps} steps", steps
+        method, (steps, tuning) = self.method(), self.split(trainer)
+        words = f"train from scratch with {method.name} to {method.sparsity * 100:.4g} % sparsity, {steps} steps"
+        return words + (f", then fine-tune, {tuning} steps" if tuning else ""), steps + tuning
+
+    def split(self, trainer: Trainer) -> tuple[int, int]:
+        """Optimizer steps with the method, and of the fine-tuning."""
+        tuning = trainer.num_steps(self.finetune_epochs)
+        return trainer.num_steps(self.epochs) - tuning, tuning
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
-        steps = trainer.num_steps(self.epochs)
-        if steps == 0:
+        steps, tuning = self.split(trainer)
+        if steps == 0 or (tuning == 0) != (self.finetune_epochs == 0):
+            epochs = self.finetune_epochs if steps else self.epochs - self.finetune_epochs
             raise InputError(
-                f"{self.epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
+                f"{epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
             )
         self._schedule(steps, dense)
+        self._finetuning(tuning, dense)
         method = self.method()
         method.check_optimizer(trainer.settings.optimizer(model.parameters()))
         method.check(model, num_steps=steps, steps_per_epoch=trainer.steps_per_epoch)
@@ -90,7 +113,7 @@ class GradualPruning(Compression):
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         """Train from scratch; of `start` only the learning rates are used."""
-        steps = trainer.num_steps(self.epochs)
+        steps, tuning = self.split(trainer)
         schedule, method = self._schedule(steps, start.schedule), self.method()
         model = trainer.model().to(trainer.device)
         trained, _ = train_phase(
@@ -111,7 +134,23 @@ class GradualPruning(Compression):
                 f"{method.name!r} left {masks.sparsity * 100:.4g} % of the weights zero, more than the "
                 f"{method.sparsity * 100:.4g} % that its name gives; compare it with arms of the sparsity that it has.",
             )
-        return Compressed(model=model, entries=[trained, zeros], edits=(MaskEdit(masks),), notes=notes)
+        entries = [trained, zeros]
+        if tuning:
+            entries.append(self._finetune(trainer, model, masks, self._finetuning(tuning, start.schedule)))
+        return Compressed(model=model, entries=entries, edits=(MaskEdit(masks),), notes=notes)
+
+    def _finetuning(self, num_steps: int, dense: DenseSchedule) -> LLR:
+        return LLR(num_steps=num_steps, peak=dense.peak if self.finetune_lr is None else self.finetune_lr)
+
+    def _finetune(self, trainer: Trainer, model: nn.Module, masks: Masks, schedule: LLR) -> dict[str, Any]:
+        """Train `model` on with the zeros in force; the ledger entry."""
+        phase = Phase(
+            name="finetune", num_steps=schedule.num_steps, schedule=schedule, methods=[MaskEnforcement(masks)]
+        )
+        details = {"kind": "retrain", "schedule": "LLR", "lr_peak": max(schedule.trace(), default=0.0)}
+        entry, _ = train_phase(trainer, model, phase, details=details)
+        masks.check(model)
+        return entry
 
     def _schedule(self, num_steps: int, dense: DenseSchedule) -> Stretched:
         return Stretched(num_steps=num_steps, dense=dense, peak=self.lr)

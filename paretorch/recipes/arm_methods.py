@@ -12,6 +12,7 @@ from paretorch.recipes.bimp_table import BimpTable
 from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.elastic_table import DpodTable, ElasticTable
 from paretorch.recipes.gradual_table import (
+    ContinuousTable,
     DnwTable,
     DpfTable,
     DstTable,
@@ -44,6 +45,7 @@ METHODS: dict[str, type[ArmTable]] = {
     "soft-threshold": SoftThresholdTable,
     "dst": DstTable,
     "rigl": RiglTable,
+    "continuous-sparsification": ContinuousTable,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from paretorch.errors import InputError
+from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
@@ -36,12 +37,15 @@ class GradualTable(ArmTable):
     """
 
     lists: ClassVar[tuple[str, ...]] = ("tune_lr", "include", "exclude")
+    added_later: ClassVar[tuple[str, ...]] = ("finetune_epochs", "finetune_lr")
     words: ClassVar[str]
     made: ClassVar[Callable[..., GradualMethod]]
 
     sparsity: Sparsity
     epochs: Positive
+    finetune_epochs: NotNegative = 0.0
     lr: Positive | None = None
+    finetune_lr: Positive | None = None
     tune_lr: list[Positive] = Field(default=[])
     include: list[str] | None = None
     exclude: list[str] | None = None
@@ -68,7 +72,12 @@ class GradualTable(ArmTable):
             label=self.name or " ".join(parts),
             factors={"method": self.words, "sparsity": self.sparsity, TOTAL: self.epochs} | tuned | special,
             compression=GradualPruning(
-                method=method, epochs=self.epochs, lr=self.lr, reestimate_batches=self.reestimate_batches
+                method=method,
+                epochs=self.epochs,
+                finetune_epochs=self.finetune_epochs,
+                lr=self.lr,
+                finetune_lr=self.finetune_lr,
+                reestimate_batches=self.reestimate_batches,
             ),
             rates=tuple(self.tune_lr),
         )
@@ -84,7 +93,9 @@ class GradualTable(ArmTable):
             name.replace("_", " "): getattr(self, name) for name in self._own() if getattr(self, name) != usual[name]
         }
         found |= {
+            "fine-tuning epochs": self.finetune_epochs or None,
             "lr": self.lr,
+            "fine-tuning lr": self.finetune_lr,
             "only": ", ".join(self.include) if self.include else None,
             "without": ", ".join(self.exclude) if self.exclude else None,
             "batch-norm batches": self.reestimate_batches if self.reestimate_batches != BATCHES else None,
@@ -175,6 +186,22 @@ class DstTable(GradualTable):
 
     method: Literal["dst"]
     penalty: NotNegative = 1e-4
+
+
+class ContinuousTable(GradualTable):
+    """Soft masks that become binary."""
+
+    words: ClassVar[str] = "CS"
+    made: ClassVar[Callable[..., GradualMethod]] = ContinuousSparsification
+
+    method: Literal["continuous-sparsification"]
+    initial: Finite = -0.1
+    final_beta: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 200.0
+    strength: NotNegative = 1.0
+    penalty: NotNegative = 0.0
+    ending: Literal["top-k", "threshold"] = "top-k"
+    scaled: bool | None = None
+    mask_lr: Positive = 0.1
 
 
 class RiglTable(GradualTable):

@@ -39,6 +39,7 @@ TRAINED = {"structured-cs", "maestro"}  # in width/test_structured_continuous.py
 FROM_SCRATCH = {"gmp", "bimp"}  # in sparsity/gradual/test_costs.py
 ENTRY_BY_ENTRY = {"gsm", "lc", "rigl"}  # in sparsity/gradual/test_gradient_costs.py
 SUBSTITUTED = {"dpf", "dnw", "soft-threshold", "dst"}  # in sparsity/gradual/test_substitution_costs.py
+SOFT_MASKS = {"continuous-sparsification"}  # in sparsity/continuous/test_continuous.py
 SHARED = {"soft-sharing"}  # in sharing/test_costs.py
 SOUPS = {"model-soups", "sms", "swa"}  # in averaging/test_costs.py
 COMPARED = {
@@ -56,6 +57,7 @@ COMPARED = {
     *FROM_SCRATCH,
     *ENTRY_BY_ENTRY,
     *SUBSTITUTED,
+    *SOFT_MASKS,
     *SHARED,
     *SOUPS,
     *SCHEDULES,

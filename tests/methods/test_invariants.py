@@ -6,6 +6,7 @@ from paretorch.methods.catalogue import cards
 from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_allocation,
     invariants_of_averaging,
+    invariants_of_continuous,
     invariants_of_cutting,
     invariants_of_distillation,
     invariants_of_dpod,

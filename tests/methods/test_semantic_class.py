@@ -21,6 +21,7 @@ from paretorch.methods.method import Method
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
 from paretorch.methods.sharing.templates import share_
+from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
 from paretorch.methods.sparsity.gradual.dst import DST
@@ -312,6 +313,7 @@ FROM_SCRATCH: dict[str, Callable[[], Callable[[Trainer], nn.Module]]] = {
     "dnw": lambda: fitting(DNW(sparsity=0.5)),
     "soft-threshold": lambda: fitting(SoftThreshold(sparsity=0.5, initial=-2.0)),
     "dst": lambda: fitting(DST(sparsity=0.5, penalty=0.1)),
+    "continuous-sparsification": lambda: fitting(ContinuousSparsification(sparsity=0.5, initial=-0.3)),
     "gsm": lambda: fitting(GSM(sparsity=0.5)),
     "lc": lambda: decaying,
     "rigl": lambda: fitting(RigL(sparsity=0.5, interval=2)),

@@ -14,6 +14,7 @@ from paretorch.errors import InputError, RunError
 from paretorch.methods.method import Run
 from paretorch.methods.schedules import DenseSchedule, MultiStep
 from paretorch.methods.schedules.stretched import Stretched
+from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
@@ -41,8 +42,9 @@ GRADUAL: dict[str, Callable[..., GradualMethod]] = {
     "soft-threshold": SoftThreshold,
     "dst": DST,
     "rigl": partial(RigL, interval=10),
+    "continuous-sparsification": ContinuousSparsification,
 }
-EXACT = {"gmp", "gsm", "lc", "dpf", "dnw", "rigl"}
+EXACT = {"gmp", "gsm", "lc", "dpf", "dnw", "rigl", "continuous-sparsification"}
 
 
 class Partly(GradualMethod):
@@ -256,6 +258,45 @@ def test_what_the_task_cannot_do_is_refused_before_anything_is_trained(settings:
     compression = GradualPruning(**{"method": lambda: GMP(sparsity=0.9), "epochs": 5, **settings})
     with pytest.raises(InputError, match=message):
         compression.check(trainer(), trainer().model(), dense=SWEEP)
+
+
+@pytest.mark.parametrize("name", ["dnw", "continuous-sparsification"])
+def test_the_last_epochs_of_the_budget_fine_tune_with_the_zeros_in_force(name: str) -> None:
+    method = partial(GRADUAL[name], sparsity=0.9)
+    compression = GradualPruning(method=method, epochs=8, finetune_epochs=3, finetune_lr=0.05)
+    result = compression.run_from(trainer(), Start(model=Small(), schedule=SWEEP))
+    assert [entry["phase"] for entry in result.entries] == ["gradual", "zeros", "finetune"]
+    assert [entry.get("steps") for entry in result.entries] == [5 * STEPS_PER_EPOCH, None, 3 * STEPS_PER_EPOCH]
+    assert compression.plan(trainer())[1] == 8 * STEPS_PER_EPOCH
+    before = run(method)
+    assert result.entries[1]["mask_hash"] == before.entries[1]["mask_hash"]
+    assert zeros(result.model) == round(0.9 * NUM_WEIGHTS)
+    pairs = [(result.model.get_parameter(key), before.model.get_parameter(key)) for key in NAMES]
+    assert all(torch.equal(weight == 0, earlier == 0) for weight, earlier in pairs)
+    assert any(not torch.equal(weight, earlier) for weight, earlier in pairs)
+    rates = [point["lr"] for point in result.entries[2]["curve"]]
+    assert max(rates) <= 0.05
+    assert rates[-1] < 0.1 * max(rates)
+    assert {"masks", "llr"} < set(compression.method_ids())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"finetune_epochs": 5}, "last ones of epochs=5, from 0 and fewer than all; got 5"),
+        ({"finetune_epochs": -1}, "got -1"),
+        ({"finetune_lr": 0.1}, "belongs to fine-tuning, and finetune_epochs is 0"),
+    ],
+)
+def test_a_fine_tuning_that_leaves_nothing_or_is_none_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GradualPruning(method=lambda: DNW(sparsity=0.9), epochs=5, **settings)
+
+
+def test_a_fine_tuning_of_less_than_a_step_is_refused_before_anything_is_trained() -> None:
+    short = GradualPruning(method=lambda: DNW(sparsity=0.9), epochs=5, finetune_epochs=0.01)
+    with pytest.raises(InputError, match=r"0\.01 epochs are less than one optimizer step"):
+        short.check(trainer(), trainer().model(), dense=SWEEP)
 
 
 def test_a_comparison_is_refused_with_the_reason() -> None:

@@ -61,6 +61,16 @@ def test_a_table_that_makes_no_arm_is_refused(point: dict[str, Any], message: st
         expand([{"method": "gmp", **point}])
 
 
+def test_epochs_of_fine_tuning_reach_the_arm_and_its_name_and_leave_the_folders_of_others() -> None:
+    plain = {"method": "dnw", "sparsity": 0.9, "epochs": 6}
+    tuned = expand([{**plain, "finetune_epochs": 2, "finetune_lr": 0.05}])[0]
+    assert isinstance(tuned.compression, GradualPruning)
+    assert (tuned.compression.epochs, tuned.compression.finetune_epochs, tuned.compression.finetune_lr) == (6, 2, 0.05)
+    assert tuned.label == "DNW 90 % 6 epochs fine-tuning epochs 2.0 fine-tuning lr 0.05"
+    assert tuned.factors["epochs in all"] == 6
+    assert expand([plain])[0].id == expand([{**plain, "finetune_epochs": 0}])[0].id != tuned.id
+
+
 def sweep(points: list[dict[str, Any]], *, decay: float = 1e-3) -> Sweep:
     return Sweep(
         name="mine",
@@ -103,6 +113,27 @@ def test_a_table_has_the_defaults_of_its_method_and_makes_it_from_its_keys(name:
         ({"method": "dnw", "refresh_steps": 3}, {"refresh_steps": 3}),
         ({"method": "soft-threshold", "initial": -6, "threshold_decay": 0.1}, {"initial": -6, "threshold_decay": 0.1}),
         ({"method": "dst", "penalty": 0.1}, {"alpha": 0.1}),
+        (
+            {
+                "method": "continuous-sparsification",
+                "initial": 0.1,
+                "final_beta": 100,
+                "strength": 3,
+                "penalty": 0.1,
+                "ending": "threshold",
+                "scaled": False,
+                "mask_lr": 1.0,
+            },
+            {
+                "initial": 0.1,
+                "final_beta": 100,
+                "strength": 3,
+                "open_penalty": 0.1,
+                "exact": False,
+                "scaled": False,
+                "mask_lr": 1.0,
+            },
+        ),
         (
             {"method": "rigl", "allocation": "uniform", "interval_steps": 7, "end": 0.5, "alpha": 0.2},
             {"allocation": "uniform", "interval": 7, "end": 0.5, "alpha": 0.2},

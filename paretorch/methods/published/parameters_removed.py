@@ -76,13 +76,6 @@ CARDS = (
         worsens=("memory capacity", "memory bandwidth"), stochastic=True, realised_by=_KERNEL,
     ),
     published(
-        "continuous-sparsification", 2020, "Continuous sparsification", "Learns a soft mask whose temperature is "
-        "annealed until it is binary.", "Savarese, Silva and Maire, NeurIPS 2020, arXiv 1912.04427",
-        cells="parameters:remove, parameters:restrict, objective:retrofit", relieves=_SMALLER,
-        worsens=("memory capacity", "optimizer step", "memory bandwidth"), needs_total_duration=True,
-        schedule_params=(("end of annealing", 1.0),), realised_by=_KERNEL,
-    ),
-    published(
         "network-slimming", 2017, "Network slimming", "Penalises batch-norm scales and prunes channels whose scale is "
         "small.", "Liu, Li, Shen, Huang, Yan and Zhang, ICCV 2017", cells="parameters:remove, objective:retrofit",
         phase=("dense_train", "prune", "retrain"), relieves=_CUT, charges=_RETRAIN,

@@ -6,34 +6,18 @@ the method's. Their gradients are computed from those of the weights, which all 
 group and momentum out, so that a next phase finds the optimizer of the plain model.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paretorch.errors import InputError, NotFiniteError
+from paretorch.errors import InputError
+from paretorch.methods.sparsity.gradual.learned import LearnedNumbers
 
 
-class Thresholds(Mapping[str, nn.Parameter]):
-    """Learned thresholds by the name of the weight they act on.
+class Thresholds(LearnedNumbers):
+    """Learned thresholds by the name of the weight they act on."""
 
-    Args:
-        values: starting values, floating point.
-    """
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        self._values = {name: nn.Parameter(value.detach().clone()) for name, value in values.items()}
-
-    def __getitem__(self, name: str) -> nn.Parameter:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+    words: ClassVar[str] = "learned thresholds"
 
     def add_to(self, optimizer: Optimizer, *, weight_decay: float) -> None:
         """Let the optimizer move them too, at its learning rate; `check_decay` says whether it can."""
@@ -48,28 +32,6 @@ class Thresholds(Mapping[str, nn.Parameter]):
         ]
         for value in self.values():
             optimizer.state.pop(value, None)
-
-    def check(self) -> None:
-        """Refuse thresholds that are NaN or infinite.
-
-        Raises:
-            NotFiniteError: naming them.
-        """
-        if bad := [name for name, value in self.items() if not torch.isfinite(value).all()]:
-            raise NotFiniteError(
-                f"the learned thresholds of {', '.join(bad[:3])} became NaN or infinite; a lower learning rate, a "
-                "warm-up or clip_norm usually helps"
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The values by name."""
-        return {name: value.detach() for name, value in self.items()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the values back."""
-        for name, value in self.items():
-            value.copy_(state[name])
 
 
 def check_decay(optimizer: Optimizer, weight_decay: float) -> None:

@@ -1,0 +1,1 @@
+"""Soft masks over weights that become binary while the model trains."""
