@@ -1,45 +1,64 @@
 """How a phase is trained, apart from what is learned and how long: optimizer, batch, precision, checkpoints."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from paretorch.errors import InputError
+from paretorch.methods.optim import AvaGrad, AvaGradW, DelayedAdam
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerName = Literal["sgd", "adam", "adamw", "avagrad", "avagradw", "delayed-adam"]
+
+ADAPTIVE: Mapping[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "avagrad": AvaGrad,
+    "avagradw": AvaGradW,
+    "delayed-adam": DelayedAdam,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """A torch optimizer by name: calling it with parameters builds it.
+    """An optimizer by name: calling it with parameters builds it.
 
     Args:
-        name: "sgd", "adam" or "adamw".
+        name: "sgd", "adam" or "adamw" of torch, or "avagrad", "avagradw", "delayed-adam" of `paretorch.methods.optim`.
         lr: peak learning rate; schedules start from it.
         momentum, nesterov: SGD only.
-        weight_decay: as in torch.optim.
+        weight_decay: as in torch.optim; beside the gradient for "adamw" and "avagradw", in it for the others.
+        eps, betas: not of SGD; None: the default of the optimizer.
 
     Raises:
-        InputError: for an unknown name, a negative number, or Nesterov without momentum.
+        InputError: for an unknown name, a number out of range, Nesterov without momentum, or eps or betas for SGD.
     """
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: OptimizerName = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
+    eps: float | None = None
+    betas: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam", "adamw"):
-            raise InputError(f"optimizer {self.name!r} is unknown; choose sgd, adam or adamw")
+        if self.name not in get_args(OptimizerName):
+            raise InputError(f"optimizer {self.name!r} is unknown; choose one of {', '.join(get_args(OptimizerName))}")
         if min(self.lr, self.momentum, self.weight_decay) < 0 or self.lr == 0:
             raise InputError(f"lr must be positive, momentum and weight_decay not negative; got {asdict(self)}")
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
             raise InputError("nesterov=True needs sgd with momentum > 0")
+        if self.name == "sgd" and (self.eps, self.betas) != (None, None):
+            raise InputError("sgd has no eps and no betas; leave them out, or choose an adaptive optimizer")
+        if self.eps is not None and not self.eps > 0:
+            raise InputError(f"eps = {self.eps} must be positive")
+        if self.betas is not None and not (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)):
+            raise InputError(f"betas = {self.betas} must be two numbers in [0, 1)")
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         if self.name == "sgd":
@@ -50,8 +69,9 @@ class OptimizerSpec:
                 nesterov=self.nesterov,
                 weight_decay=self.weight_decay,
             )
-        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        own = {"eps": self.eps, "betas": self.betas}
+        given = {key: value for key, value in own.items() if value is not None}
+        return ADAPTIVE[self.name](parameters, lr=self.lr, weight_decay=self.weight_decay, **given)
 
 
 @dataclass(frozen=True, kw_only=True)

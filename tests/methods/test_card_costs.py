@@ -50,6 +50,7 @@ COMPARED = {
     "group-importance",
     "bn-reestimate",
     "distillation",  # in distillation/test_costs.py
+    "avagrad",  # in optim/test_costs.py
     "dpod",
     "profile-search",
     *ELASTIC,

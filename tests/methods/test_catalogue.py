@@ -17,7 +17,7 @@ from paretorch.methods.published.entry import published
 CARD = published({id!r}, 2000, "t", "s", "x", cells="parameters:remove", composes_with={others!r})
 """
 SPECIFIED = {  # the methods that the specification of the catalogue places on the grid and that do not ship
-    "sfw-compression-aware", "perp", "smol", "avagrad",
+    "sfw-compression-aware", "perp", "smol",
     "adaptive-weight-coding", "linear-outputs", "greedy-layerwise", "analytic-learning",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tests.methods import (  # noqa: F401 -- they register their checks
     invariants_of_dpod,
     invariants_of_gradients,
     invariants_of_gradual,
+    invariants_of_optim,
     invariants_of_rank,
     invariants_of_schedules,
     invariants_of_sharing,

@@ -18,6 +18,7 @@ from paretorch.methods.averaging.soup import uniform_soup
 from paretorch.methods.catalogue import all_cards, cards
 from paretorch.methods.distillation.objective import divergence
 from paretorch.methods.method import Method
+from paretorch.methods.optim import AvaGrad
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
 from paretorch.methods.sharing.templates import share_
@@ -124,6 +125,17 @@ def distilled() -> dict[str, Tensor]:
     return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
 
 
+def normalised() -> dict[str, Tensor]:
+    """With the rates of AvaGrad in the place of SGD's one rate."""
+    model = network()
+    optimizer = AvaGrad(model.parameters(), PEAK)
+    for inputs, targets in batches():
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
 def reestimated() -> dict[str, Tensor]:
     model = network()
     reestimate_batchnorm(model, [x for x, _ in batches(2)])
@@ -168,6 +180,7 @@ SEMANTIC: dict[str, Callable[[], dict[str, Tensor]]] = {
     "sms": lambda: averaged(sparsity=0.5),
     "swa": averaged_along,
     "distillation": distilled,
+    "avagrad": normalised,
     **{name: (lambda name=name: scheduled(name)) for name in ("ft", "lrw", "slr", "clr", "llr", "allr")},
 }
 

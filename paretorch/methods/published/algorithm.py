@@ -124,11 +124,6 @@ CARDS = (
         stateful=True,
     ),
     published(
-        "avagrad", 2021, "AvaGrad", "Normalises the adaptive rates, so that learning rate and epsilon can be tuned "
-        "apart.", "Savarese, McAllester, Babu and Maire, CVPR 2021, arXiv 1912.01823", cells="algorithm:replace",
-        relieves=("tuning cost", "steps to target"), worsens=("memory bandwidth",), stateful=True,
-    ),
-    published(
         "lion", 2023, "Lion", "Steps by the sign of an interpolated momentum; found by program search.",
         "Chen et al., NeurIPS 2023", cells="algorithm:replace, algorithm:remove",
         relieves=("memory capacity", "optimizer step", "steps to target"), stateful=True,

@@ -1,0 +1,173 @@
+"""What delayed Adam and AvaGrad share: state, checks, and a step in which all groups are read before any is moved."""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from paretorch.errors import InputError
+from paretorch.methods.optim.factors import factors
+from paretorch.methods.optim.passes import CPU_BLOCK, BlockPass, Bucket, ListPass, blockable
+from paretorch.methods.sparsity.zeroing import local
+
+EPS_RANGE = (1e-15, 1e15)  # outside of it sums of 1 / eps^2 leave the range of float32
+Work = list[ListPass | BlockPass]
+Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+
+
+class DelayedOptimizer(Optimizer):
+    """Base: rates come from the second moment of the step before.
+
+    Gradients are read and never written. Parameters without a gradient are left alone, with their state. The state has
+    the names of torch's Adam: step, exp_avg, exp_avg_sq.
+
+    Args:
+        params: tensors, or groups with settings of their own, as in torch.optim.
+        settings: of every group that does not say otherwise.
+
+    Raises:
+        InputError: for numbers out of range, complex parameters, or a tensor as lr without capturable.
+    """
+
+    def __init__(self, params: Iterable[Any], settings: dict[str, Any]) -> None:
+        super().__init__(params, settings)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch.optim.
+
+        Raises:
+            InputError: as the class.
+        """
+        super().add_param_group(param_group)
+        check_group(self.param_groups[-1])
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step.
+
+        Args:
+            closure: computes the loss again, with gradients.
+
+        Returns:
+            The closure's loss, None without it.
+
+        Raises:
+            InputError: for a sparse gradient; nothing has moved then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        found: list[Lists] = []
+        for group in self.param_groups:
+            lists: Lists = ([], [], [], [], [])
+            self._init_group(group, *lists)
+            found.append(lists)
+        work = [self._passes(group, lists) for group, lists in zip(self.param_groups, found, strict=True)]
+        for passes, gamma in zip(work, self._gammas(work), strict=True):
+            for each in passes:
+                each.update(gamma)
+        return loss
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        firsts: list[Tensor],
+        seconds: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        """Fill the lists with what takes part in this step. torch.compile knows the method by its name."""
+        for param in group["params"]:
+            if param.grad is None:
+                continue
+            if param.grad.layout is not torch.strided:
+                raise InputError(
+                    f"a gradient of shape {tuple(param.shape)} has the layout {param.grad.layout}; moments are dense, "
+                    "so build the layer with sparse=False, or give it an optimizer for sparse gradients of its own"
+                )
+            state = self.state[param]
+            if not state:
+                place = param.device if group["capturable"] else "cpu"
+                state["step"] = torch.zeros((), dtype=torch.float32, device=place)
+                state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+                state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            params.append(param)
+            grads.append(param.grad)
+            firsts.append(state["exp_avg"])
+            seconds.append(state["exp_avg_sq"])
+            steps.append(state["step"])
+
+    def _passes(self, group: dict[str, Any], lists: Lists) -> Work:
+        """The work of a group, its tensors sorted by device, type and the way they are worked on; steps are counted."""
+        shares = self._shares(lists[0])
+        if not lists[0]:
+            return []
+        params, grads, firsts, seconds, steps = ([local(tensor) for tensor in tensors] for tensors in lists)
+        torch._foreach_add_(steps, 1)
+        kinds: dict[tuple[torch.device, torch.dtype, bool], list[int]] = {}
+        for i, param in enumerate(params):
+            blocks = in_blocks(group, param) and blockable(param, firsts[i], seconds[i])
+            kinds.setdefault((param.device, param.dtype, blocks), []).append(i)
+        work: Work = []
+        for (_, _, blocks), chosen in kinds.items():
+            bucket = Bucket(
+                params=[params[i] for i in chosen],
+                grads=[grads[i] for i in chosen],
+                firsts=[firsts[i] for i in chosen],
+                seconds=[seconds[i] for i in chosen],
+                shares=[shares[i] for i in chosen],
+            )
+            numbers = factors(group, [steps[i] for i in chosen])
+            work.append((BlockPass if blocks else ListPass)(bucket, numbers, group))
+        return work
+
+    def _shares(self, params: Sequence[Tensor]) -> list[float]:
+        """What part of each tensor's entries this process counts; nothing is summed here."""
+        return [1.0] * len(params)
+
+    def _gammas(self, work: Sequence[Work]) -> Sequence[Tensor | None]:
+        """By what the rates of each group are multiplied; None stands for 1."""
+        return [None] * len(work)
+
+
+def in_blocks(group: dict[str, Any], param: Tensor) -> bool:
+    """Whether the tensor is worked on in blocks: asked for, or long and on a CPU; never inside a graph."""
+    if group["capturable"] or torch.compiler.is_compiling():
+        return False
+    chosen: bool | None = group["foreach"]
+    return param.device.type == "cpu" and param.numel() > CPU_BLOCK if chosen is None else not chosen
+
+
+def check_group(group: dict[str, Any]) -> None:
+    """Refuse settings that cannot be worked with.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    lr, eps, betas = group["lr"], group["eps"], group["betas"]
+    if isinstance(lr, Tensor):
+        if not group["capturable"] or lr.dim():
+            raise InputError(
+                f"lr is a tensor of shape {tuple(lr.shape)}; expected a number, or 0-d with capturable=True"
+            )
+    elif not (isfinite(lr) and lr >= 0):
+        raise InputError(f"lr = {lr} must be a number of at least 0")
+    if not EPS_RANGE[0] <= eps <= EPS_RANGE[1]:
+        raise InputError(f"eps = {eps} must lie between {EPS_RANGE[0]:g} and {EPS_RANGE[1]:g}")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"betas = {betas} must be two numbers in [0, 1)")
+    if not (isfinite(group["weight_decay"]) and group["weight_decay"] >= 0):
+        raise InputError(f"weight_decay = {group['weight_decay']} must be a number of at least 0")
+    if any(param.is_complex() for param in group["params"]):
+        raise InputError("a parameter is complex; give its view as real numbers, torch.view_as_real")
