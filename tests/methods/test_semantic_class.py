@@ -4,7 +4,7 @@ The difference is max |a - b| / max |b| over parameters and running statistics. 
 1e-9; what is semantic does not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -21,7 +21,6 @@ from paretorch.methods.method import Method
 from paretorch.methods.optim import AvaGrad
 from paretorch.methods.rank.factorize import factorise_
 from paretorch.methods.schedules import Constant, DenseSchedule, Linear, retraining_schedule
-from paretorch.methods.sharing.templates import share_
 from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 from paretorch.methods.sparsity.gradual.dnw import DNW
 from paretorch.methods.sparsity.gradual.dpf import DPF
@@ -53,49 +52,9 @@ from paretorch.pipelines.compression import Start
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.trainer import Trainer
+from tests.methods.trajectories import PEAK, STEPS, batches, difference, network, trained
 
-STEPS, PEAK, BOUND = 5, 0.1, 1e-9
-Forward = Callable[[nn.Sequential, Tensor], Tensor]
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(4, 8, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(128, 8), nn.BatchNorm1d(8), nn.Tanh(),
-        nn.Linear(8, 4),
-    ).double()  # fmt: skip
-
-
-def batches(count: int = STEPS) -> Iterable[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(count):
-        inputs = torch.randn(12, 4, 4, 4, generator=generator, dtype=torch.float64)
-        yield inputs, torch.randint(0, 4, (12,), generator=generator)
-
-
-def trained(
-    model: nn.Sequential,
-    *,
-    rates: Iterable[float] = (PEAK,) * STEPS,
-    forward: Forward = nn.Sequential.__call__,
-    parts: int = 1,
-    masks: Masks | None = None,
-) -> dict[str, Tensor]:
-    """Parameters and buffers after the steps, each in `parts` micro-batches."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=PEAK, momentum=0.9)
-    if masks is not None:
-        masks.attach(model, optimizer)
-    for rate, (inputs, targets) in zip(rates, batches(), strict=True):
-        optimizer.param_groups[0]["lr"] = rate
-        for x, y in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-            (nn.functional.cross_entropy(forward(model, x), y) / parts).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return {name: value.detach() for name, value in model.state_dict().items() if value.is_floating_point()}
-
-
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    return max(float((one[name] - other[name]).abs().max() / other[name].abs().max()) for name in other)
+BOUND = 1e-9
 
 
 def pruned(find_masks: Callable[[nn.Module], Masks]) -> dict[str, Tensor]:
@@ -372,7 +331,7 @@ def test_every_method_that_ships_is_on_one_of_the_two_sides() -> None:
         *RESHAPING,
         *FROM_SCRATCH,
         "masks",
-        "soft-sharing",
+        "soft-sharing",  # in sharing/test_trajectory.py
     }
     assert {name for name, kind in shipped.items() if kind == "math_equivalent"} <= EQUIVALENT.keys()
     assert {all_cards()[name].semantic_class for name in EQUIVALENT} == {"math_equivalent"}
@@ -389,25 +348,6 @@ def test_a_semantic_method_leaves_the_trajectory(name: str) -> None:
 
 def test_masks_in_force_leave_the_trajectory_of_the_same_weights_without_them() -> None:
     assert difference(*masked()) > 1e-3
-
-
-def equal_layers() -> nn.Sequential:
-    """A perceptron with two layers of one shape in the middle."""
-    torch.manual_seed(0)
-    middle = (nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh())
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), *middle, nn.Linear(8, 4)).double()
-
-
-def test_layers_that_share_a_template_leave_the_trajectory_of_the_same_weights() -> None:
-    shared, free = equal_layers(), equal_layers()
-    share_(shared, templates=1)
-    with torch.no_grad():
-        for name in ("3", "5"):
-            free.get_submodule(name).weight.copy_(shared.get_submodule(name).weight)
-    trained(shared)
-    alone = trained(free)
-    together = {f"{name}.weight": shared.get_submodule(name).weight.detach() for name in ("3", "5")}
-    assert difference(together, {name: alone[name] for name in together}) > 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(EQUIVALENT))
