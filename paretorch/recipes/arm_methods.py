@@ -27,6 +27,7 @@ from paretorch.recipes.reprune_table import ReprunedTable
 from paretorch.recipes.sms_table import SmsTable
 from paretorch.recipes.strict import nearest, validated
 from paretorch.recipes.structured_table import StructuredTable
+from paretorch.recipes.ticket_table import TicketTable
 
 METHODS: dict[str, type[ArmTable]] = {
     "imp": ImpTable,
@@ -46,6 +47,7 @@ METHODS: dict[str, type[ArmTable]] = {
     "dst": DstTable,
     "rigl": RiglTable,
     "continuous-sparsification": ContinuousTable,
+    "ticket-search": TicketTable,
 }
 
 
