@@ -196,6 +196,7 @@ def compiled_equals_eager(backend: str, *, steps: int = 4, **settings: Any) -> N
         assert_same([arrays(traced)], [wanted])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
@@ -206,6 +207,7 @@ def test_the_step_as_torch_compile_traces_it_is_the_eager_step(settings: dict[st
     compiled_equals_eager("aot_eager", **settings)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.slow
 @needs_compiler
 def test_the_compiled_step_is_the_eager_step() -> None:
