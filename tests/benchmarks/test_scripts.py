@@ -37,3 +37,11 @@ def test_global_selection_writes_its_figures(load: Any, tmp_path: Path, monkeypa
     assert "| 1 \u2020 | minutes | cpu |" in page  # one round is few, other than one exact count
     assert "| num_weights | 2,688 |" in page
     assert "| extra_bytes_float32_50 | 2,314 bytes |  | 1 |" in page  # 5000 + 2 masks - 2688
+
+
+@pytest.mark.slow
+def test_optimizer_step_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pytorch_optimizer", reason="needs the peers extra")
+    page = run(load, "optimizer_step", ["--rounds", "2", "--quick"], tmp_path, monkeypatch)
+    assert "| AvaGrad's step over that of torch AdamW, foreach, tiny parameters | " in page
+    assert "| tiny/parameters | 27,936 |" in page
