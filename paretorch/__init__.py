@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from paretorch.methods.distillation.teacher import Distillation as Distillation
     from paretorch.methods.method import Method as Method
     from paretorch.methods.method import Run as Run
+    from paretorch.methods.optim.avagrad import AvaGrad as AvaGrad
+    from paretorch.methods.optim.avagrad import AvaGradW as AvaGradW
+    from paretorch.methods.optim.delayed_adam import DelayedAdam as DelayedAdam
     from paretorch.methods.rank.factorize import factorise_ as factorise_
     from paretorch.methods.schedules import ALLR as ALLR
     from paretorch.methods.schedules import LLR as LLR
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
     from paretorch.methods.schedules import as_scheduler as as_scheduler
     from paretorch.methods.schedules import norm_drop_of as norm_drop_of
     from paretorch.methods.schedules import retraining_schedule as retraining_schedule
+    from paretorch.methods.sharing.fold import fold_ as fold_
+    from paretorch.methods.sharing.similarity import layer_similarity as layer_similarity
+    from paretorch.methods.sharing.templates import share_ as share_
+    from paretorch.methods.sparsity.continuous.method import ContinuousSparsification as ContinuousSparsification
     from paretorch.methods.sparsity.enforcement import MaskEnforcement as MaskEnforcement
     from paretorch.methods.sparsity.gradual.gmp import GMP as GMP
     from paretorch.methods.sparsity.magnitude import magnitude_masks as magnitude_masks
@@ -65,6 +72,7 @@ if TYPE_CHECKING:
     from paretorch.pipelines.pruning_step import Selection as Selection
     from paretorch.pipelines.retraining import Retraining as Retraining
     from paretorch.pipelines.sms.sms import SMS as SMS
+    from paretorch.pipelines.ticket_search import TicketSearch as TicketSearch
     from paretorch.training.bottleneck import bottleneck as bottleneck
     from paretorch.training.picture import Picture as Picture
     from paretorch.training.published import load_published as load_published
@@ -80,11 +88,15 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "ALLR": "paretorch.methods.schedules",
+    "AvaGrad": "paretorch.methods.optim.avagrad",
+    "AvaGradW": "paretorch.methods.optim.avagrad",
     "BIMP": "paretorch.pipelines.bimp",
+    "ContinuousSparsification": "paretorch.methods.sparsity.continuous.method",
     "Cost": "paretorch.measurement.cost",
     "CutAndRetrain": "paretorch.pipelines.cutting",
     "CutEdit": "paretorch.artefacts.cut_edit",
     "DPOD": "paretorch.methods.width.dpod",
+    "DelayedAdam": "paretorch.methods.optim.delayed_adam",
     "DenseSchedule": "paretorch.methods.schedules",
     "Distillation": "paretorch.methods.distillation.teacher",
     "DistillationSettings": "paretorch.methods.distillation.settings",
@@ -111,6 +123,7 @@ _PUBLIC = {
     "Selection": "paretorch.pipelines.pruning_step",
     "SupervisedTask": "paretorch.training.supervised",
     "Task": "paretorch.training.task",
+    "TicketSearch": "paretorch.pipelines.ticket_search",
     "TradeoffCurve": "paretorch.evidence.curves",
     "TrainSettings": "paretorch.training.settings",
     "Trainer": "paretorch.training.trainer",
@@ -128,8 +141,10 @@ _PUBLIC = {
     "factorise_": "paretorch.methods.rank.factorize",
     "families_of": "paretorch.evidence.families",
     "find_groups": "paretorch.methods.width.tracing",
+    "fold_": "paretorch.methods.sharing.fold",
     "hypervolume_difference": "paretorch.evidence.hypervolume",
     "keep_within": "paretorch.methods.width.keeping",
+    "layer_similarity": "paretorch.methods.sharing.similarity",
     "load_model": "paretorch.artefacts.model",
     "load_published": "paretorch.training.published",
     "load_sources": "paretorch.evidence.sources",
@@ -141,6 +156,7 @@ _PUBLIC = {
     "retraining_schedule": "paretorch.methods.schedules",
     "save_model": "paretorch.artefacts.model",
     "sensitivity": "paretorch.training.sensitivity",
+    "share_": "paretorch.methods.sharing.templates",
     "side_effects": "paretorch.training.side_effects",
     "step_costs": "paretorch.measurement.step_costs",
     "time_to_target": "paretorch.evidence.censored",
