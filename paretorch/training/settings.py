@@ -118,7 +118,7 @@ class TrainSettings:
     def describe(self) -> dict[str, Any]:
         """Plain values for records."""
         if isinstance(self.optimizer, OptimizerSpec):
-            optimizer: Any = asdict(self.optimizer)
+            optimizer: Any = {key: value for key, value in asdict(self.optimizer).items() if value is not None}
         else:  # without addresses in memory, which are others in the process that resumes
             optimizer = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.optimizer))
         return {
