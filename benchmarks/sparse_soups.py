@@ -170,6 +170,8 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
             "accuracies are far below those of full retraining. Batch 128, SGD with momentum 0.9, weight decay 1e-4.",
             f"{COPIES} copies, which differ in their seed. LLR from the dense run's peak rate 0.1 in all arms; nothing "
             "is tuned, distillation has the defaults of its page. Dense training is in no cost: all arms share it.",
+            "On CIFAR-10 copies and averages of a soup have their batch-norm statistics re-estimated before they are "
+            "tested; IMP's model has those of its training, which is to its disadvantage after so few steps.",
             "Intervals are 95 % over seeds, differences are paired. Settings with fewer than three seeds are left out.",
             *left,
             *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),

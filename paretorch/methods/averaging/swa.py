@@ -73,6 +73,7 @@ CARD = Card(
         "the weights that are trained are bitwise those without averaging",
         "a resumed phase ends with the average of the uninterrupted one, bitwise",
     ),
+    evidence=("sparse_soups",),
 )
 
 
