@@ -31,7 +31,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Other libraries: their documentation is not fetched.
     (r"py:.*", r"(abc|collections|contextlib|fractions|os|pathlib|random|subprocess|types)\..*"),
-    (r"py:.*", r"(lightning|numpy|plotly|rich|torch|transformers)\..*|Accelerator"),
+    (r"py:.*", r"(lightning|numpy|plotly|rich|torch|transformers)\..*|Accelerator|ProcessGroup"),
     (r"py:class", r"paretorch\..*\._\w+"),  # private types in public signatures
     (r"py:.*", r"paretorch\..*\.MasksT"),  # a type variable
 ]
