@@ -26,7 +26,8 @@ IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 def stored_bytes(path: Path) -> int:
     """Bytes of all tensors in the weights file."""
     with safe_open(path / "model.safetensors", "pt") as file:
-        return sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118
+        names = file.keys()
+        return sum(file.get_tensor(name).nbytes for name in names)
 
 
 def model_bytes(model: nn.Module) -> int:

@@ -50,25 +50,26 @@ class SharedLayer(nn.Module):
     coefficients: nn.Parameter
     bank: TemplateBank
 
-    @property
-    def weight(self) -> Tensor:
+    def _made(self) -> Tensor:
         """What the forward pass uses, made anew at every access; differentiable."""
         return self.bank.combined(self.coefficients)
 
+    weight: Any = property(_made)  # torch's layers declare an attribute, which a property may not override by type
 
-class SharedLinear(SharedLayer, nn.Linear):  # type: ignore[override]  # here `weight` is a property
+
+class SharedLinear(SharedLayer, nn.Linear):
     """A linear layer of a bank."""
 
 
-class SharedConv1d(SharedLayer, nn.Conv1d):  # type: ignore[override]
+class SharedConv1d(SharedLayer, nn.Conv1d):
     """A convolution of a bank."""
 
 
-class SharedConv2d(SharedLayer, nn.Conv2d):  # type: ignore[override]
+class SharedConv2d(SharedLayer, nn.Conv2d):
     """A convolution of a bank."""
 
 
-class SharedConv3d(SharedLayer, nn.Conv3d):  # type: ignore[override]
+class SharedConv3d(SharedLayer, nn.Conv3d):
     """A convolution of a bank."""
 
 
@@ -83,25 +84,26 @@ class ScaledLayer(nn.Module):
     base: nn.Parameter
     scale: nn.Parameter
 
-    @property
-    def weight(self) -> Tensor:
+    def _made(self) -> Tensor:
         """What the forward pass uses, made anew at every access; differentiable."""
         return self.scale * self.base
 
+    weight: Any = property(_made)  # torch's layers declare an attribute, which a property may not override by type
 
-class ScaledLinear(ScaledLayer, nn.Linear):  # type: ignore[override]
+
+class ScaledLinear(ScaledLayer, nn.Linear):
     """A linear layer with a factor."""
 
 
-class ScaledConv1d(ScaledLayer, nn.Conv1d):  # type: ignore[override]
+class ScaledConv1d(ScaledLayer, nn.Conv1d):
     """A convolution with a factor."""
 
 
-class ScaledConv2d(ScaledLayer, nn.Conv2d):  # type: ignore[override]
+class ScaledConv2d(ScaledLayer, nn.Conv2d):
     """A convolution with a factor."""
 
 
-class ScaledConv3d(ScaledLayer, nn.Conv3d):  # type: ignore[override]
+class ScaledConv3d(ScaledLayer, nn.Conv3d):
     """A convolution with a factor."""
 
 

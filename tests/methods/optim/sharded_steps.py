@@ -7,7 +7,7 @@ by hand, with a process group, and for one of DTensors, as FSDP2 makes them.
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -30,18 +30,18 @@ def gradient(step: int) -> list[torch.Tensor]:
     return [torch.randn(shape, generator=stream, dtype=torch.float64) * 10.0**i for i, shape in enumerate(SHAPES)]
 
 
-def optimizer_of(params: list[nn.Parameter], norm_over: str, **more: Any) -> AvaGrad:
+def optimizer_of(params: list[nn.Parameter], norm_over: Literal["all", "active"], **more: Any) -> AvaGrad:
     first = {"params": params[:1], "norm_scope": "group"}
-    return AvaGrad([first, {"params": params[1:]}], 0.05, norm_over=norm_over, **more)  # type: ignore[arg-type]
+    return AvaGrad([first, {"params": params[1:]}], 0.05, norm_over=norm_over, **more)
 
 
-def by_hand(rank: int, norm_over: str) -> list[list[float]]:
+def by_hand(rank: int, norm_over: Literal["all", "active"]) -> list[list[float]]:
     """Process 0 holds the first two tensors and process 1 the others; one group of process 1 is empty."""
     mine = slice(0, 2) if rank == 0 else slice(2, 4)
     params = [nn.Parameter(tensor.clone()) for tensor in whole()[mine]]
     groups = [params[:1], params[1:]] if rank == 0 else [[], params]
     settings = [{"params": groups[0], "norm_scope": "group"}, {"params": groups[1]}]
-    optimizer = AvaGrad(settings, 0.05, norm_over=norm_over, process_group=dist.group.WORLD)  # type: ignore[arg-type]
+    optimizer = AvaGrad(settings, 0.05, norm_over=norm_over, process_group=dist.group.WORLD)
     for step in range(STEPS):
         for param, grad in zip(params, gradient(step)[mine], strict=True):
             param.grad = grad
@@ -49,7 +49,7 @@ def by_hand(rank: int, norm_over: str) -> list[list[float]]:
     return [param.detach().flatten().tolist() for param in params]
 
 
-def by_fsdp(norm_over: str) -> tuple[list[list[float]], float]:
+def by_fsdp(norm_over: Literal["all", "active"]) -> tuple[list[list[float]], float]:
     """Rows over both processes, unevenly, beside a plain replica; and all-reduces per step."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
@@ -85,7 +85,8 @@ def main(folder: Path) -> None:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     report: dict[str, Any] = {}
-    for norm_over in ("all", "active"):
+    kinds: tuple[Literal["all", "active"], ...] = ("all", "active")
+    for norm_over in kinds:
         weights, reduces = by_fsdp(norm_over)
         report[norm_over] = {"by hand": by_hand(rank, norm_over), "fsdp": weights, "all-reduces": reduces}
     write_json(folder / f"rank-{os.environ['RANK']}.json", report)

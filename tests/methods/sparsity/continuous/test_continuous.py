@@ -153,9 +153,8 @@ def test_a_gate_at_beta_is_the_gate_of_beta_s_at_1() -> None:
 
 
 def test_density_grows_with_the_start_and_falls_with_the_penalty() -> None:
-    def density(**settings: float) -> float:
-        given = {"sparsity": 0.0, "strength": 0.0, "initial": 0.0, "ending": "threshold", **settings}
-        own = ContinuousSparsification(**given)  # type: ignore[arg-type]
+    def density(*, initial: float = 0.0, penalty: float = 0.0) -> float:
+        own = ContinuousSparsification(sparsity=0.0, strength=0.0, initial=initial, penalty=penalty, ending="threshold")
         with whatever_is_undecided():
             trained(own, steps=96, evaluate_epochs=1000)
         return own.logits.open_fraction()
