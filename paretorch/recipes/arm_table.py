@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -99,23 +99,24 @@ class BudgetTable(ArmTable):
         """How the arm is retrained; `own` are settings that only some methods have."""
         return Retraining(schedule=self.schedule.upper(), lr=self.lr, reestimate_batches=self.reestimate_batches, **own)
 
-    def check_rates(self) -> None:
-        """Refuse a rate beside rates to choose from, and a rate that is named twice.
-
-        Raises:
-            InputError: saying which.
-        """
-        if self.tune_lr and self.lr is not None:
-            raise InputError("an arm has either `lr` or `tune_lr`")
-        if len(set(self.tune_lr)) < len(self.tune_lr):
-            raise InputError(f"tune_lr = {self.tune_lr} holds a rate twice, which would be trained and charged twice")
-
     def special_rates(self) -> dict[str, Any]:
         """The settings of retraining that differ from the usual ones."""
         return {
             "lr": self.lr,
             "batch-norm batches": self.reestimate_batches if self.reestimate_batches != BATCHES else None,
         }
+
+
+def check_rates(lr: float | None, tune_lr: Sequence[float]) -> None:
+    """Refuse a rate beside rates to choose from, and a rate that is named twice.
+
+    Raises:
+        InputError: saying which.
+    """
+    if tune_lr and lr is not None:
+        raise InputError("an arm has either `lr` or `tune_lr`")
+    if len(set(tune_lr)) < len(tune_lr):
+        raise InputError(f"tune_lr = {tune_lr} holds a rate twice, which would be trained and charged twice")
 
 
 class RetrainedTable(BudgetTable):

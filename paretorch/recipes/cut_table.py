@@ -9,7 +9,7 @@ from paretorch.methods.width.importance import Kind
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.cutting import CutAndRetrain
 from paretorch.pipelines.cutting_step import Units
-from paretorch.recipes.arm_table import RetrainedTable
+from paretorch.recipes.arm_table import RetrainedTable, check_rates
 
 Part = Annotated[float, Field(gt=0, le=1)]
 
@@ -30,7 +30,7 @@ class CutTable(RetrainedTable):
     norm_scope: NormScope = "prunable"
 
     def arm(self) -> Arm:
-        self.check_rates()
+        check_rates(self.lr, self.tune_lr)
         units = Units(
             params=self.params,
             macs=self.macs,

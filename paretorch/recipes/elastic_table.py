@@ -14,7 +14,7 @@ from paretorch.methods.width.dpod_events import WINDOW, ShrinkPlan
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.elastic import Budgets, Elastic, ElasticRun, Widths
 from paretorch.pipelines.retraining import Retraining
-from paretorch.recipes.arm_table import RetrainedTable
+from paretorch.recipes.arm_table import RetrainedTable, check_rates
 from paretorch.recipes.strict import NotNegative, Positive
 
 Part = Annotated[float, Field(gt=0, le=1)]
@@ -44,7 +44,7 @@ class FamilyTable(RetrainedTable):
     peak_share: Part = 0.2
 
     def arm(self) -> Arm:
-        self.check_rates()
+        check_rates(self.lr, self.tune_lr)
         budgets = Budgets(
             params=self.params,
             macs=self.macs,

@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from paretorch.errors import InputError
 from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.gradual.dnw import DNW
@@ -20,7 +19,7 @@ from paretorch.methods.sparsity.gradual.schedule import Interval
 from paretorch.methods.sparsity.gradual.soft_threshold import SoftThreshold
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.gradual import GradualPruning
-from paretorch.recipes.arm_table import BATCHES, ArmTable
+from paretorch.recipes.arm_table import BATCHES, ArmTable, check_rates
 from paretorch.recipes.bimp_table import TOTAL
 from paretorch.recipes.strict import Finite, NotNegative, Positive, Sparsity
 
@@ -56,10 +55,7 @@ class GradualTable(ArmTable):
         return {name: getattr(self, name) for name in self._own()}
 
     def arm(self) -> Arm:
-        if self.tune_lr and self.lr is not None:
-            raise InputError("an arm has either `lr` or `tune_lr`")
-        if len(set(self.tune_lr)) < len(self.tune_lr):
-            raise InputError(f"tune_lr = {self.tune_lr} holds a rate twice, which would be trained and charged twice")
+        check_rates(self.lr, self.tune_lr)
         special = self._special()
         words = f"{self.words}{' tuned' if self.tune_lr else ''} {self.sparsity * 100:.4g} % {self.epochs:g} epochs"
         parts = [words, *(str(value) if name == "allocation" else f"{name} {value}" for name, value in special.items())]

@@ -12,7 +12,7 @@ from paretorch.pipelines.compression import Compression
 from paretorch.pipelines.imp import IMP
 from paretorch.pipelines.pruning_step import Selection
 from paretorch.pipelines.retraining import Retraining
-from paretorch.recipes.arm_table import RetrainedTable
+from paretorch.recipes.arm_table import RetrainedTable, check_rates
 from paretorch.recipes.strict import Sparsity
 
 
@@ -59,7 +59,7 @@ class PrunedTable(RetrainedTable):
         Raises:
             InputError: saying which.
         """
-        self.check_rates()
+        check_rates(self.lr, self.tune_lr)
         if (self.sparsity is None) == (self.layer_sparsity is None):
             raise InputError("an arm has either `sparsity` or `layer_sparsity`")
         if self.layer_sparsity is not None and self.allocation != "global":

@@ -7,7 +7,7 @@ from pydantic import Field
 from paretorch.errors import InputError
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.structured import GateSettings, StructuredRun
-from paretorch.recipes.arm_table import BudgetTable
+from paretorch.recipes.arm_table import BudgetTable, check_rates
 from paretorch.recipes.strict import Positive
 
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -31,7 +31,7 @@ class StructuredTable(BudgetTable):
     pins: list[str] = Field(default=[])
 
     def arm(self) -> Arm:
-        self.check_rates()
+        check_rates(self.lr, self.tune_lr)
         given = {name: part for name, part in (("params", self.params), ("macs", self.macs)) if part is not None}
         if len(given) != 1:
             raise InputError(f'method = "structured-cs" has one target; give either params or macs, not {list(given)}')

@@ -10,7 +10,7 @@ from paretorch.errors import InputError
 from paretorch.methods.sparsity.continuous.search_round import SearchRound
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.ticket_search import TicketSearch
-from paretorch.recipes.arm_table import ArmTable
+from paretorch.recipes.arm_table import ArmTable, check_rates
 from paretorch.recipes.bimp_table import TOTAL
 from paretorch.recipes.strict import Finite, NotNegative, Positive, Sparsity
 
@@ -41,10 +41,7 @@ class TicketTable(ArmTable):
     legacy_reset: bool = False
 
     def arm(self) -> Arm:
-        if self.tune_lr and self.lr is not None:
-            raise InputError("an arm has either `lr` or `tune_lr`")
-        if len(set(self.tune_lr)) < len(self.tune_lr):
-            raise InputError(f"tune_lr = {self.tune_lr} holds a rate twice, which would be trained and charged twice")
+        check_rates(self.lr, self.tune_lr)
         if self.sparsity is None and "strength" in self.model_fields_set:
             raise InputError(
                 f"strength = {self.strength} pulls to a sparsity, and none is given; give one, or leave it"
