@@ -34,7 +34,7 @@ from paretorch.training.trainer import Trainer
 
 BENCHMARK = {"tier": "minutes", "minutes": 20, "data": ["fashion_mnist"], "arguments": ["--data", "{data}"]}
 COPIES, WORKERS, SPARSITY, SEED = 4, 2, 0.9, 0
-EPOCHS = (2, 5)  # of each copy
+EPOCHS = (8,)  # of each copy
 ROUNDS = 6  # the fewest whose interval has 95 %
 SETTINGS = TrainSettings(
     batch_size=128,

@@ -1,10 +1,17 @@
 """The timing benchmarks run at toy size and write a file that the results page can show."""
 
+import copy
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
+from paretorch.training.settings import TrainSettings
+from paretorch.training.tasks.digits import digits
+from paretorch.training.trainer import Trainer
 
 
 def run(load: Any, name: str, arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -45,3 +52,26 @@ def test_optimizer_step_writes_its_figures(load: Any, tmp_path: Path, monkeypatc
     page = run(load, "optimizer_step", ["--rounds", "2", "--quick"], tmp_path, monkeypatch)
     assert "| AvaGrad's step over that of torch AdamW, foreach, tiny parameters | " in page
     assert "| tiny/parameters | 27,936 |" in page
+
+
+@pytest.mark.slow
+def test_sparsification_step_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--data", str(tmp_path), "--rounds", "2", "--quick"]
+    page = run(load, "sparsification_step", arguments, tmp_path, monkeypatch)
+    assert "| Training step with continuous sparsification over the dense step, digits | " in page
+
+
+def test_the_reparametrised_peer_computes_with_soft_masks_of_the_weights_that_the_method_masks(load: Any) -> None:
+    script = load("sparsification_step")
+    trainer = Trainer(digits(hidden=(6,)), TrainSettings(batch_size=50, device="cpu"))
+    plain, ours = trainer.model(), ContinuousSparsification(sparsity=0.5)
+    peer = script.reparametrised(copy.deepcopy(plain))
+    trainer.rehearse(copy.deepcopy(plain), num_steps=1, methods=[ours])
+    initial = torch.tensor(script.INITIAL)
+    factor = torch.sigmoid(script.SoftMask.beta * initial) / torch.sigmoid(initial)
+    for name in ours.masks:
+        owner, _, attribute = name.rpartition(".")
+        torch.testing.assert_close(getattr(peer.get_submodule(owner), attribute), factor * plain.get_parameter(name))
+    assert sum("parametrizations" in name and "logits" in name for name, _ in peer.named_parameters()) == len(
+        ours.masks
+    )
