@@ -1,0 +1,157 @@
+"""Grids of learning rates and epsilons: what tuning says follows from the points; a run at toy size."""
+
+import itertools
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretorch.methods.method import Method, Run
+from paretorch.methods.optim import AvaGrad
+from paretorch.training.models.dcgan import Discriminator
+from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.trainer import Trainer
+from tests.training.tiny_gan import SIZE, WIDTH, TinyGAN
+
+DIAGONAL = {(0.1, 0.01): 1.0, (1.0, 0.01): 2.0, (10.0, 0.01): None, (0.1, 1.0): 9.0, (1.0, 1.0): 3.0, (10.0, 1.0): 0.5}
+
+
+@pytest.fixture
+def tuning(load: Any) -> Any:
+    return load("_optimizer_grids_tuning")
+
+
+def test_the_best_rate_of_a_diagonal_valley_moves_and_that_of_a_straight_one_does_not(tuning: Any) -> None:
+    grid = tuning.Grid(DIAGONAL, 5.0, False)
+    assert [grid.best_rate(epsilon) for epsilon in grid.epsilons] == [0.1, 10.0]
+    assert grid.moved(0.01) == pytest.approx(2)
+    assert grid.moved(1.0) == 0
+    straight = tuning.Grid({point: abs(point[0] - 1) for point in DIAGONAL}, 50.0, False)
+    assert straight.moved(0.01) == 0
+
+
+def test_two_lines_end_at_the_best_of_one_row_and_one_column(tuning: Any) -> None:
+    grid = tuning.Grid(DIAGONAL, 5.0, False)
+    # From eps 0.01 the rate 0.1 is best and stays best at eps 0.01; from eps 1 the rate 10, which eps 0.01 cannot use.
+    assert grid.two_lines() == [(0.1, 0.01), (10.0, 1.0)]
+    assert grid.line_trials == 4
+    assert grid.best(list(DIAGONAL)) == (10.0, 1.0)
+
+
+def test_what_diverged_or_became_worse_counts_as_the_untrained_model(tuning: Any) -> None:
+    grid = tuning.Grid(DIAGONAL, 5.0, False)
+    assert (grid.value((10.0, 0.01)), grid.value((0.1, 1.0)), grid.value((1.0, 1.0))) == (5.0, 5.0, 3.0)
+    higher = tuning.Grid({(0.1, None): 0.05, (1.0, None): None, (10.0, None): 0.4}, 0.1, True)
+    assert [higher.value(point) for point in higher.values] == [0.1, 0.1, 0.4]
+    hopeless = tuning.Grid({(0.1, 0.01): None, (1.0, 0.01): 7.0}, 5.0, False)
+    assert hopeless.best_rate(0.01) is None
+
+
+def test_random_points_are_the_mean_best_of_all_choices_of_as_many(tuning: Any) -> None:
+    grid = tuning.Grid(DIAGONAL, 5.0, False)
+    values = [grid.value(point) for point in DIAGONAL]
+    choices = list(itertools.combinations(values, 4))
+    assert grid.random_points(4) == pytest.approx(sum(map(min, choices)) / len(choices))
+
+
+def test_the_mean_grid_says_diverged_where_one_seed_did(tuning: Any) -> None:
+    other = DIAGONAL | {(0.1, 0.01): 3.0, (1.0, 1.0): None}
+    mean = tuning.mean_grid([tuning.Grid(DIAGONAL, 5.0, False), tuning.Grid(other, 7.0, False)])
+    assert mean.values[0.1, 0.01] == 2.0
+    assert mean.values[1.0, 1.0] is None
+    assert mean.untrained == 6.0
+
+
+def gap(low: float, high: float) -> dict[str, Any]:
+    return {"mean": (low + high) / 2, "low": low, "high": high, "n": 5}
+
+
+def test_a_difference_is_better_in_the_direction_of_the_metric(load: Any) -> None:
+    words = load("_optimizer_grids_words")
+    gaps = {"accuracy": gap(1, 2), "loss": gap(1, 2), "distance": gap(-2, -1), "other": gap(-1, 1)}
+    higher = {"accuracy": True, "loss": False, "distance": False, "other": True}
+    said = words.preference("A against B", gaps, higher)
+    assert said == "A against B: better on accuracy and distance, worse on loss, not told apart on other."
+
+
+def test_the_claim_about_decades_is_judged_on_the_means(load: Any) -> None:
+    words, problem = load("_optimizer_grids_words"), load("_optimizer_grids_problems").PROBLEMS[0]
+
+    def said(ours: float, adam: float) -> str:
+        figures = {"digits": {"AvaGrad, moved": {"mean": ours}, "Adam, moved": {"mean": adam}}}
+        return words._decades([problem], figures)
+
+    assert said(1.0, 2.0).endswith("over seeds: so on digits.")
+    assert said(1.2, 4.0).endswith("over seeds: not so on digits.")
+    assert said(0.0, 1.8).endswith("over seeds: not so on digits.")
+
+
+def test_a_seed_whose_grid_is_not_whole_is_left_out(load: Any) -> None:
+    words, problem = load("_optimizer_grids_words"), load("_optimizer_grids_problems").QUICK[0]
+    trials = [{"rate": rate, "criterion": 1.0, "test": 0.5} for rate in problem.rates]
+    names = [(name, epsilon) for name in words.NAMES for epsilon in problem.epsilons_of(name)]
+    lines = {(name, epsilon, seed): trials for name, epsilon in names for seed in (0, 1)}
+    del lines["Adam", 1.0, 1]
+    starts = {seed: {"criterion": 2.0, "test": 0.1} for seed in (0, 1, 2)}
+    assert list(words.studies_of(problem, lines, starts)) == [0]
+
+
+class Looks(Method):
+    """Remembers the optimizers and the discriminator's rate after every step."""
+
+    name = "looks"
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def after_update(self, run: Run) -> None:
+        self.optimizers: Mapping[str, Any] = run.optimizers
+        self.rates.append(run.optimizers["discriminator"].param_groups[0]["lr"])
+
+
+def test_the_discriminator_learns_with_the_optimizer_of_the_generator(load: Any) -> None:
+    spec = OptimizerSpec(name="avagrad", lr=0.05, eps=0.3, betas=(0.5, 0.99))
+    trainer = Trainer(TinyGAN(), TrainSettings(batch_size=16, optimizer=spec, device="cpu"))
+    same = load("_optimizer_grids_problems").SameOptimizer(partial(Discriminator, width=WIDTH, size=SIZE), spec)
+    looks, model = Looks(), trainer.model()
+    trainer.fit(model, phase="p", num_steps=3, schedule=lambda step: 0.05 / (1 + step), methods=[same, looks])
+    for optimizer in looks.optimizers.values():
+        group = optimizer.param_groups[0]
+        assert (type(optimizer), group["eps"], group["betas"]) == (AvaGrad, 0.3, (0.5, 0.99))
+    assert sorted(set(looks.rates), reverse=True) == [0.05 / (1 + step) for step in range(3)]
+    owned = {id(param) for param in looks.optimizers["discriminator"].param_groups[0]["params"]}
+    assert owned == {id(param) for param in model.opponents[0].parameters()}
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_grids_and_what_tuning_them_reaches(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load("_harness"), "RESULTS", tmp_path)
+
+    def page(*options: str) -> str:
+        arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--quick", *options]
+        monkeypatch.setattr(sys, "argv", ["optimizer_grids.py", *arguments])
+        load("optimizer_grids").main()
+        return load("_page").page(load("_result").load_all(tmp_path))
+
+    shown = page()
+    figures = load("_result").load_all(tmp_path)["optimizer_grids.cpu"].figures["digits"]
+    assert figures["SGD, lr 1e+12"] == "diverged"
+    assert figures["AvaGrad, trials"] == 6
+    assert figures["AvaGrad, trials of two lines"] == 4
+    assert figures["AvaGrad, moved"]["n"] == 3
+    files = (tmp_path / "work").glob("digits-SGD-s*.json")
+    finite = [
+        [one["criterion"] for one in json.loads(file.read_text())["result"] if one["criterion"] is not None]
+        for file in files
+    ]
+    assert figures["SGD, whole grid"]["mean"] == pytest.approx(sum(map(min, finite)) / 3)
+    assert figures["SGD, two lines"] == figures["SGD, whole grid"]
+    assert "**digits, training loss by learning rate, lower is better**" in shown
+    assert "| AvaGrad | 0.01 | " in shown
+    assert page("--write-only") == shown
