@@ -1,0 +1,106 @@
+"""The arms of `continuous_sparsification`: each trains from scratch for the same epochs, and is tested with hard masks.
+
+    dense                     no zeros
+    BIMP                      dense for half of the epochs, then pruned and retrained with ALLR
+    CS                        continuous sparsification to the last step
+    CS, fine-tuned            the last quarter of the epochs under the hard masks
+    CS, fixed temperature     beta stays 1, and the largest logits are kept at the end
+
+`mask_lr` and `strength` of the arms of CS are searched, on another seed and on validation, with the arm CS alone.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from _cs_problem import Problem
+from _cs_tickets import TICKETS, ticket_arm
+from _cs_words import BUDGETED, CS, DENSE, FIXED, TUNED
+
+from paretorch.artefacts.mask_edit import combined_masks
+from paretorch.methods.schedules import DenseSchedule
+from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
+from paretorch.pipelines.bimp import BIMP
+from paretorch.pipelines.compression import Compressed, Compression, Start
+from paretorch.pipelines.dense import train_dense
+from paretorch.pipelines.gradual import GradualPruning
+from paretorch.pipelines.retraining import Retraining, reestimate
+from paretorch.training.trainer import Trainer
+
+SEARCH_SEED = 100
+
+
+def compression_of(problem: Problem, arm: str, sparsity: float, options: Mapping[str, float]) -> Compression:
+    """BIMP, or one of the arms of CS."""
+    if arm == BUDGETED:
+        return BIMP(
+            sparsity=sparsity,
+            epochs=problem.epochs,
+            dense_epochs=problem.epochs / 2,
+            cycles=1 if sparsity <= 0.9 else problem.cycles,
+            retraining=Retraining(schedule="ALLR", reestimate_batches=0),  # all finished models have that, see run_arm
+        )
+    fixed = {"final_beta": 1.0} if arm == FIXED else {}
+    return GradualPruning(
+        method=partial(ContinuousSparsification, sparsity=sparsity, **options, **fixed),
+        epochs=problem.epochs,
+        finetune_epochs=problem.finetune_epochs if arm == TUNED else 0.0,
+        reestimate_batches=0,
+    )
+
+
+def run_arm(
+    problem: Problem,
+    arm: str,
+    sparsity: float,
+    options: Mapping[str, float],
+    seed: int,
+    *,
+    data: Path,
+    classifier: Path,
+) -> dict[str, Any]:
+    """Train once; the test metric, zeros at the end, training examples, and what became of the gates."""
+    trainer = problem.trainer(data, classifier, seed)
+    if arm == DENSE:
+        dense = train_dense(trainer, problem.schedule(trainer))
+        done = Compressed(model=dense.model, entries=[dense.entry])
+    elif arm in TICKETS:
+        done = ticket_arm(problem, trainer, TICKETS[arm], sparsity, options)
+    else:
+        done = trained(problem, trainer, arm, sparsity, options)
+    reestimate(trainer, done.model, name="finished", count=problem.batches)
+    masks = combined_masks(done.edits)
+    return {
+        "quality": trainer.evaluate(done.model, trainer.task.test_set())[trainer.task.metric],
+        "zeros": 0 if masks is None else masks.num_pruned,
+        "weights": None if masks is None else masks.num_weights,
+        "samples": sum(entry.get("samples", 0) for entry in done.entries),
+        **gates(done.entries),
+        **({"references": trainer.task.references()} if arm == DENSE else {}),
+    }
+
+
+def gates(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The fractions of undecided and of open gates at the end, of a search those of its last round."""
+    found = [one for entry in entries for one in (*entry.get("rounds", ()), entry) if "undecided" in one]
+    return {key: one[key] for one in found for key in ("undecided", "open")}
+
+
+def trained(problem: Problem, trainer: Trainer, arm: str, sparsity: float, options: Mapping[str, float]) -> Compressed:
+    """One arm from scratch; that gates are undecided is a figure, and not said as a warning."""
+    start = Start(model=trainer.model(), schedule=DenseSchedule.of(problem.schedule(trainer)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*neither open nor shut", category=UserWarning)
+        return compression_of(problem, arm, sparsity, options).run_from(trainer, start)
+
+
+def search(
+    problem: Problem, sparsity: float, options: Mapping[str, float], *, data: Path, classifier: Path
+) -> dict[str, float]:
+    """Train CS once with these settings on the seed of the search; the validation metric with hard masks."""
+    trainer = problem.trainer(data, classifier, SEARCH_SEED)
+    done = trained(problem, trainer, CS, sparsity, options)
+    reestimate(trainer, done.model, name="finished", count=problem.batches)
+    return {"validation": trainer.evaluate(done.model)[trainer.task.metric]}

@@ -1,0 +1,182 @@
+"""What `continuous_sparsification` trains: the tasks, the epochs that all arms share, and the settings that are tried.
+
+LeNet-300-100 as in `gradual_pruning`; ResNet-20 on a part of CIFAR-10 in half its resolution, and a small U-Net that
+learns denoising diffusion of a part of Fashion-MNIST, so that an arm takes about half a minute on one thread. Digits
+are for a quick look.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from _gradual_arms import FULL, PEAK, WEIGHT_DECAY
+
+from paretorch.methods.schedules import Linear
+from paretorch.training.data import Batch
+from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.task import Task
+from paretorch.training.tasks.digits import digits
+from paretorch.training.tasks.generative.factory import generative
+from paretorch.training.tasks.images.cifar10 import CIFAR10
+from paretorch.training.trainer import Trainer
+
+SGD = OptimizerSpec(lr=PEAK, weight_decay=WEIGHT_DECAY)
+CIFAR_IMAGES, CIFAR_EVALUATION = 10_000, 1000
+DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS = 10_000, 500, 10
+
+Tried = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One task with its grid; the learning rate falls from that of the optimizer to 0 in a straight line.
+
+    Attributes:
+        name: as tables and file names say it.
+        task: the task from the data folder and the folder of the classifier that judges generated images.
+        batch_size, optimizer, clip_norm: of every step.
+        epochs: of all training of an arm.
+        finetune_epochs: of them, in the arm that fine-tunes.
+        seeds, sparsities: paired; what matters most first.
+        cycles: prune-retrain cycles of BIMP above 90 %; one below.
+        tried: `mask_lr` and `strength` of every training of the search.
+        search_at: sparsities at which is searched; the others take what is chosen at the nearest of them.
+        batches: for batch-norm statistics of every finished model; 0 where there is no batch normalisation.
+        metric: of the task.
+        tickets: whether the searches for a ticket are run.
+    """
+
+    name: str
+    task: Callable[[Path, Path], Task]
+    batch_size: int
+    optimizer: OptimizerSpec
+    epochs: float
+    finetune_epochs: float
+    seeds: tuple[int, ...]
+    sparsities: tuple[float, ...]
+    cycles: int
+    tried: Tried
+    search_at: tuple[float, ...]
+    batches: int = 0
+    clip_norm: float | None = None
+    metric: str = "accuracy"
+    tickets: bool = False
+
+    def trainer(self, data: Path, classifier: Path, seed: int) -> Trainer:
+        """Without a directory."""
+        settings = TrainSettings(
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            clip_norm=self.clip_norm,
+            device="cpu",
+            evaluate_epochs=1000,
+            checkpoint_seconds=1e6,
+        )
+        return Trainer(self.task(data, classifier), settings, seed=seed)
+
+    def schedule(self, trainer: Trainer) -> Linear:
+        """Of dense training for all epochs."""
+        return Linear(num_steps=trainer.num_steps(self.epochs), peak=self.optimizer.lr)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Or a distance."""
+        return self.metric == "accuracy"
+
+    def searched_at(self, sparsity: float) -> float:
+        """The sparsity of the search whose choice is taken."""
+        return min(self.search_at, key=lambda other: abs(other - sparsity))
+
+
+class HalvedCIFAR10(CIFAR10):
+    """CIFAR-10 whose images have half the side: every pixel is the mean of 2 x 2."""
+
+    def prepare(self, batch: Batch, *, training: bool, generator: torch.Generator) -> Batch:
+        batch = super().prepare(batch, training=training, generator=generator)
+        return batch | {"inputs": F.avg_pool2d(batch["inputs"], 2)}
+
+
+@cache
+def halved_cifar10(data: Path, _classifier: Path) -> Task:
+    """The task, of a part of its training images; read once per process."""
+    return HalvedCIFAR10(data=data, train_limit=CIFAR_IMAGES, eval_limit=CIFAR_EVALUATION)
+
+
+@cache
+def diffusion(data: Path, classifier: Path) -> Task:
+    """The task, of a part of its training images, with small samples; read once per process."""
+    return generative(
+        data=data,
+        model="unet",
+        classifier=classifier,
+        train_limit=DIFFUSION_IMAGES,
+        num_samples=DIFFUSION_SAMPLES,
+        sampling_steps=SAMPLING_STEPS,
+    )
+
+
+FASHION = Problem(
+    name="Fashion-MNIST",
+    task=lambda data, _classifier: FULL.task(data),
+    batch_size=FULL.batch_size,
+    optimizer=SGD,
+    epochs=FULL.epochs,
+    finetune_epochs=2.5,
+    seeds=FULL.seeds,
+    sparsities=(0.9, 0.98, 0.95),
+    cycles=3,
+    tried=((1.0, 1.0), (1.0, 10.0)),
+    search_at=(0.9, 0.98),
+    tickets=True,
+)
+CIFAR = Problem(
+    name="CIFAR-10, 16x16",
+    task=halved_cifar10,
+    batch_size=32,
+    optimizer=SGD,
+    epochs=1.6,
+    finetune_epochs=0.4,
+    seeds=(0, 1, 2),
+    sparsities=(0.9, 0.98, 0.95),
+    cycles=1,
+    tried=((1.0, 1.0), (1.0, 10.0)),
+    search_at=(0.95,),
+    batches=20,
+)
+DIFFUSION = Problem(
+    name="diffusion",
+    task=diffusion,
+    batch_size=32,
+    optimizer=OptimizerSpec(name="adam", lr=2e-3),
+    clip_norm=1.0,
+    epochs=1.2,
+    finetune_epochs=0.3,
+    seeds=(0, 1, 2),
+    sparsities=(0.8, 0.9),
+    cycles=1,
+    tried=((10.0, 1.0), (100.0, 1.0)),
+    search_at=(0.8,),
+    metric="frechet_distance",
+)
+DIGITS = Problem(
+    name="digits",
+    task=lambda _data, _classifier: digits(hidden=(16,)),
+    batch_size=50,
+    optimizer=SGD,
+    epochs=4,
+    finetune_epochs=1,
+    seeds=(0, 1, 2),
+    sparsities=(0.8,),
+    cycles=1,
+    tried=((1.0, 1.0), (1.0, 10.0)),
+    search_at=(0.8,),
+    tickets=True,
+)
+
+
+def problems(*, quick: bool) -> dict[str, Problem]:
+    """The tasks by name."""
+    return {problem.name: problem for problem in ((DIGITS,) if quick else (FASHION, DIFFUSION, CIFAR))}

@@ -1,0 +1,240 @@
+"""Continuous sparsification (CS) beside budgeted IMP, and searches for a ticket, all at the same total of epochs.
+
+LeNet-300-100 on 20,000 images of Fashion-MNIST as in `gradual_pruning`, ResNet-20 on 10,000 images of CIFAR-10 in half
+their resolution, and a small U-Net that learns denoising diffusion; from scratch, with the rate falling in a straight
+line. Arms in `_cs_arms`, searches for a ticket and IMP with rewinding in `_cs_tickets`. What is tested has hard masks.
+
+Runs are too short for the default rate of the mask logits. That rate and the pull to the density are searched on
+another seed by validation, which is charged; nothing else is tuned.
+
+    python benchmarks/continuous_sparsification.py --data DATA [--minutes 9]
+
+The diffusion model is judged by the classifier that the recipe `fashion-mnist-classifier` makes in `runs/` below the
+current folder; it is made where it is missing. Resumable: run it again with the same --work; several processes may
+share it. The result file is written from what is finished, with --write-only without running anything; arms with fewer
+than three seeds are left out of it.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from _cs_arms import SEARCH_SEED, run_arm
+from _cs_arms import search as search_arm
+from _cs_problem import CIFAR_IMAGES, DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS, Problem, problems
+from _cs_words import (
+    ARMS,
+    BUDGETED,
+    DENSE,
+    FIXED,
+    IMP_LONG,
+    IMP_ONE,
+    TICKET_ARMS,
+    conclusions,
+    figures_of,
+    headlines,
+    tables,
+)
+from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _harness import MIN_SEEDS, write_result
+from recipe_runs import run as run_recipe
+
+from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
+
+BENCHMARK = {
+    "tier": "minutes",
+    "minutes": 50,
+    "data": ["fashion_mnist", "cifar10"],
+    "arguments": ["--data", "{data}"],
+}
+VERSION = 1
+MIDDLE = 0.95  # the ablation and the tickets, which are many, leave it out
+UNSEARCHED = (DENSE, BUDGETED, IMP_LONG, IMP_ONE)
+
+Chosen = Mapping[tuple[str, float], Mapping[str, float]]
+
+
+def try_setting(
+    task: str, sparsity: float, mask_lr: float, strength: float, quick: bool, *, data: Path, classifier: Path
+) -> dict[str, float]:
+    """One training of the search."""
+    options = {"mask_lr": mask_lr, "strength": strength}
+    return search_arm(problems(quick=quick)[task], sparsity, options, data=data, classifier=classifier)
+
+
+def run(
+    task: str,
+    arm: str,
+    sparsity: float,
+    options: dict[str, float],
+    seed: int,
+    quick: bool,
+    *,
+    data: Path,
+    classifier: Path,
+) -> dict[str, Any]:
+    """One arm with one seed."""
+    return run_arm(problems(quick=quick)[task], arm, sparsity, options, seed, data=data, classifier=classifier)
+
+
+def name_of(*parts: object) -> str:
+    """Of a cell and its file."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(str(part) for part in parts))
+
+
+def search_grid(quick: bool, data: Path, classifier: Path) -> list[Cell]:
+    """The settings that are tried."""
+    cells = []
+    for problem in problems(quick=quick).values():
+        for sparsity in problem.search_at:
+            for mask_lr, strength in problem.tried:
+                parameters = {
+                    "task": problem.name,
+                    "sparsity": sparsity,
+                    "mask_lr": mask_lr,
+                    "strength": strength,
+                    "quick": quick,
+                }
+                name = name_of("search", problem.name, f"{sparsity:g}", f"{mask_lr:g}", f"{strength:g}")
+                own = partial(try_setting, data=data, classifier=classifier)
+                cells.append(Cell(name=name, run=own, parameters=parameters, kind=f"{problem.name}-search"))
+    return cells
+
+
+def chosen(results: Mapping[str, Any], quick: bool) -> dict[tuple[str, float], dict[str, float]]:
+    """The settings that are best on validation for each task and sparsity, the first among equals.
+
+    Those of which a training of the search is missing are left out.
+    """
+    found = {}
+    for problem in problems(quick=quick).values():
+        sign = 1 if problem.higher_is_better else -1
+        for sparsity in problem.sparsities:
+            at = problem.searched_at(sparsity)
+            names = {
+                pair: name_of("search", problem.name, f"{at:g}", f"{pair[0]:g}", f"{pair[1]:g}")
+                for pair in problem.tried
+            }
+            if all(name in results for name in names.values()):
+                best = max(names, key=lambda pair: sign * results[names[pair]]["validation"])
+                found[problem.name, sparsity] = {"mask_lr": best[0], "strength": best[1]}
+    return found
+
+
+def arms_of(problem: Problem) -> list[tuple[int, str, float]]:
+    """Every arm with every sparsity at which it is run, behind the stage of the grid that it belongs to."""
+    main = [(int(sparsity == MIDDLE), arm, sparsity) for sparsity in problem.sparsities for arm in ARMS if arm != FIXED]
+    beside = (FIXED, *TICKET_ARMS) if problem.tickets else ()
+    ends = [sparsity for sparsity in problem.sparsities if sparsity != MIDDLE]
+    return [(0, DENSE, 0.0), *main, *((1, arm, sparsity) for sparsity in ends for arm in beside)]
+
+
+def grid(quick: bool, data: Path, classifier: Path, searched: Chosen) -> list[Cell]:
+    """Every arm and seed, three seeds of all first; without the arms whose settings are not searched yet."""
+    cells: list[tuple[tuple[bool, int], Cell]] = []
+    for problem in problems(quick=quick).values():
+        for (stage, arm, sparsity), seed in ((one, seed) for one in arms_of(problem) for seed in problem.seeds):
+            if arm not in UNSEARCHED and (problem.name, sparsity) not in searched:
+                continue
+            parameters = {
+                "task": problem.name,
+                "arm": arm,
+                "sparsity": sparsity,
+                "options": {} if arm in UNSEARCHED else dict(searched[problem.name, sparsity]),
+                "seed": seed,
+                "quick": quick,
+            }
+            name = name_of(problem.name, arm, f"{sparsity:g}", f"s{seed}")
+            own = partial(run, data=data, classifier=classifier)
+            cell = Cell(name=name, run=own, parameters=parameters, kind=f"{problem.name}-{arm}")
+            cells.append(((seed >= MIN_SEEDS, stage), cell))
+    return [cell for _, cell in sorted(cells, key=lambda one: one[0])]
+
+
+def figures_by_task(progress: Progress, tried: Progress, quick: bool) -> tuple[dict[str, Any], list[int]]:
+    """All figures, one group per task, and the seeds they rest on."""
+    figures: dict[str, Any] = {}
+    seeds, searched = set(), chosen(tried.results, quick)
+    for problem in problems(quick=quick).values():
+        cells: dict[tuple[str, float], dict[int, Any]] = {}
+        for (_, arm, sparsity), seed in ((one, seed) for one in arms_of(problem) for seed in problem.seeds):
+            if (one := progress.results.get(name_of(problem.name, arm, f"{sparsity:g}", f"s{seed}"))) is not None:
+                cells.setdefault((arm, sparsity), {})[seed] = one
+        if own := figures_of(problem, cells):
+            for sparsity in problem.sparsities:
+                options = searched.get((problem.name, sparsity), {})
+                own |= {f"CS, {sparsity:g}, {name}": value for name, value in options.items()}
+            figures[problem.name] = own
+            seeds |= {seed for found in cells.values() for seed in found}
+    return figures, sorted(seeds)
+
+
+def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) -> None:
+    """The result file of what is finished."""
+    figures, seeds = figures_by_task(progress, tried, arguments.quick)
+    tasks = list(problems(quick=arguments.quick).values())
+    shares = ", ".join(f"{task.name} {task.epochs:g} (the last {task.finetune_epochs:g})" for task in tasks)
+    write_result(
+        "continuous_sparsification",
+        figures,
+        tier=str(BENCHMARK["tier"]),
+        seeds=seeds,
+        command="python benchmarks/continuous_sparsification.py --data DATA" + (" --quick" if arguments.quick else ""),
+        layout={"headlines": headlines(tasks, figures), "tables": tables(tasks, figures)},
+        notes=[
+            *conclusions(tasks, figures),
+            f"Epochs of all training of an arm, and those of fine-tuning where there are any: {shares}. Only '... half "
+            "the epochs' has fewer. Every figure is of hard masks with exactly the wanted zeros.",
+            "BIMP has its defaults: half of the epochs dense, ALLR, one cycle, on Fashion-MNIST three above 90 %. The "
+            "rate of the mask logits and the pull to the density of CS are searched, on validation, with the arm CS: "
+            f"{len(tried.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many further arms. The "
+            "other arms of CS and the searches for a ticket take the same settings.",
+            "The fixed temperature is beta = 1 throughout, and the largest logits are kept at the end.",
+            f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 32; accuracies "
+            "are far below those of full training. Statistics of batch normalisation are computed anew for every "
+            "finished model, the dense one included.",
+            f"Diffusion: a U-Net, trained by Adam in batches of 32 of {DIFFUSION_IMAGES} images of Fashion-MNIST. "
+            f"{DIFFUSION_SAMPLES} samples in {SAMPLING_STEPS} steps: its distances compare with each other and with no "
+            "others.",
+            "Tickets: the phases of a search of three rounds and of three prunings with rewinding are equally long, "
+            "and so are those of one round and one pruning; weights are rewound to half an epoch on Fashion-MNIST.",
+            "Intervals are 95 % over seeds, differences are paired.",
+            *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
+            *(f"{name} failed: {reason}" for name, reason in (tried.failed | progress.failed).items()),
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="digits, few epochs")
+    parser.add_argument("--write-only", action="store_true", help="run no cell")
+    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
+    parser.add_argument("--classifier", type=Path, help="folder of the saved classifier that judges generated images")
+    add_arguments(parser, work="runs/continuous-sparsification")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
+    if not (arguments.quick or arguments.write_only or arguments.classifier or classifier.is_dir()):
+        run_recipe("fashion-mnist-classifier", arguments.data)
+
+    def progress_of(cells: Sequence[Cell]) -> Progress:
+        if arguments.write_only:
+            return finished(cells, arguments.work, version=VERSION)
+        options = {"minutes": arguments.minutes, "retry_failed": arguments.retry_failed}
+        return run_grid(cells, arguments.work, version=VERSION, **options)
+
+    tried = progress_of(search_grid(arguments.quick, arguments.data, classifier))
+    searched = chosen(tried.results, arguments.quick)
+    progress = progress_of(grid(arguments.quick, arguments.data, classifier, searched))
+    if not arguments.no_write:
+        write(progress, tried, arguments)
+
+
+if __name__ == "__main__":
+    main()
