@@ -81,6 +81,7 @@ class Arm:
             step_s: median seconds of a step by kind of phase, where steps were timed interleaved with other arms'.
             shared: the trainings that arms of this seed share; None only where no arm has a `shared_key`.
         """
+        kind = self.compression.trial_kind
         before = [dense.entry] if self.compression.from_dense else []
         start: Shared | None = None
         try:
@@ -91,16 +92,16 @@ class Arm:
             logger.warning("%s diverged: %s", self.label, error)
             epochs = self.compression.granted_epochs
             granted = {} if epochs is None else budget(trainer, epochs)
-            failed = {"phase": "retrain", "kind": "retrain", "diverged": True, **granted}
-            charged = with_step_times([*before, failed], step_s or {}, trial="retrain")
+            failed = {"phase": kind, "kind": kind, "diverged": True, **granted}
+            charged = with_step_times([*before, failed], step_s or {}, trial=kind)
             return writer.diverged(directory, trainer.seed, charged, identity, error=error)
         entries = [*before, *best.trials, *best.trained.entries]
-        trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial="retrain"))
+        trained = replace(best.trained, entries=with_step_times(entries, step_s or {}, trial=kind))
         if start is not None:
             trained = replace(trained, notes=(*start.notes(), *trained.notes))
         if not inspected:
             trained = replace(trained, dense=None)
-        tuning = best.tuning_at((step_s or {}).get("retrain"))
+        tuning = best.tuning_at((step_s or {}).get(kind))
         named = replace(identity, others={**identity.others, "tuning": tuning})
         return writer.finish(directory, trainer, trained, named, timed=timed)
 

@@ -8,7 +8,7 @@ run directory of its own, and every arm of the same key starts from what came of
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -64,11 +64,14 @@ class Compression(ABC):
         from_dense: whether the model comes from the dense one, whose training is then part of its cost.
         shared_key: names what is trained once per seed for all arms of this key, as a folder `runs/<key>-s<seed>`; two
             compressions of one key must train the same. None: nothing is shared.
+        trial_kind: the kind of phase at whose time per step a comparison charges a trial that is not kept, which may
+            have had phases of several kinds: the one with the longest steps.
     """
 
     epochs: float | None
     from_dense: bool = True
     shared_key: str | None = None
+    trial_kind: ClassVar[str] = "retrain"
 
     @property
     def granted_epochs(self) -> float | None:
@@ -131,6 +134,14 @@ class Compression(ABC):
             f"{type(self).__name__} cannot be an arm of a comparison: comparisons time training steps beforehand, and "
             "its steps are not known before it has run; use `paretorch run`"
         )
+
+    def rehearsals(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
+        """Kind of phase -> `rehearsal` of it; by default there is one kind.
+
+        Raises:
+            InputError: as `rehearsal`.
+        """
+        return {self.trial_kind: self.rehearsal(trainer)}
 
     def plan_shared(self, trainer: Trainer) -> tuple[str, int | None]:
         """What `train_shared` does, in words, and its optimizer steps. Only called with a `shared_key`."""

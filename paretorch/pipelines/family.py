@@ -50,7 +50,7 @@ class Family(ABC):
         durations: in epochs of what the family varies.
         task, settings: of its runs.
         task_options: those in which its task differs from the recipe's.
-        prunes: whether its runs start from the shared dense model.
+        prunes: whether its runs need the shared dense model.
     """
 
     name: str
@@ -61,6 +61,11 @@ class Family(ABC):
     task_options: Mapping[str, Any] = field(default_factory=dict)
 
     prunes = False
+
+    @property
+    def charges_dense(self) -> bool:
+        """Whether the dense training is a part of what its runs cost."""
+        return False
 
     @abstractmethod
     def check(self, dense: DenseSchedule) -> None:

@@ -16,9 +16,9 @@ the re-estimation of batch norm after it is ours.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -60,6 +60,7 @@ class GradualPruning(Compression):
     finetune_lr: float | None = None
     reestimate_batches: int = 20
     from_dense: bool = field(default=False, init=False)
+    trial_kind: ClassVar[str] = "gradual"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
@@ -106,10 +107,20 @@ class GradualPruning(Compression):
         return replace(self, lr=rate)
 
     def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:
-        raise InputError(
-            f"{self.method().name!r} cannot be an arm of a comparison, which times a few training steps beforehand: "
-            "its steps change as it prunes; use `paretorch run`"
-        )
+        method = self.method()
+        if not method.even_steps:
+            raise InputError(
+                f"{method.name!r} cannot be an arm of a comparison, which times a few training steps beforehand: its "
+                "steps change as it prunes; use `paretorch run`"
+            )
+        return trainer.model(), [method]
+
+    def rehearsals(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
+        found = {self.trial_kind: self.rehearsal(trainer)}
+        if self.finetune_epochs:
+            model = trainer.model()
+            found["retrain"] = model, [MaskEnforcement(self.method().smallest(model))]
+        return found
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         """Train from scratch; of `start` only the learning rates are used."""

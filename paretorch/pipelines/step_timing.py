@@ -8,6 +8,7 @@ Every seed of a comparison gets rounds of its own. What is uncertain about the t
 the number of steps does, and the interval over seeds holds both.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -27,7 +28,7 @@ def time_in_turns(
     """Time the training steps of each recipe.
 
     Args:
-        recipes: name -> trainer, model and methods; the models are trained and of no further use.
+        recipes: name -> trainer, model and methods; the models are left as they are.
         seeds: whose turns are taken.
         rounds: timed rounds of each seed.
         steps: training steps of one recipe in one round.
@@ -43,7 +44,8 @@ def time_in_turns(
     for seed, order in turns:
         for name in order:
             trainer, model, methods = recipes[name]
-            seconds = trainer.rehearse(model, num_steps=steps, methods=[*trainer.task.methods(), *methods])
+            acting = [*trainer.task.methods(), *methods]
+            seconds = trainer.rehearse(copy.deepcopy(model), num_steps=steps, methods=acting)
             if seed is not None:
                 found[name][seed].append(seconds)
     return found

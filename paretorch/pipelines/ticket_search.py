@@ -16,9 +16,9 @@ the rounds are ours.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -62,6 +62,7 @@ class TicketSearch(Compression):
     search: Callable[..., SearchRound] = SearchRound
     lr: float | None = None
     from_dense: bool = field(default=False, init=False)
+    trial_kind: ClassVar[str] = "search"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
@@ -123,10 +124,12 @@ class TicketSearch(Compression):
         return replace(self, lr=rate)
 
     def rehearsal(self, trainer: Trainer) -> tuple[nn.Module, Sequence[Method]]:
-        raise InputError(
-            "a ticket search cannot be an arm of a comparison, which times one kind of training step beforehand: it "
-            "has two; use `paretorch run`"
-        )
+        return trainer.model(), [self._round(self.rounds - 1, None)]
+
+    def rehearsals(self, trainer: Trainer) -> Mapping[str, tuple[nn.Module, Sequence[Method]]]:
+        model = trainer.model()
+        ticket = self._round(self.rounds - 1, None).smallest(model)
+        return {self.trial_kind: self.rehearsal(trainer), "ticket": (model, [MaskEnforcement(ticket)])}
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
         """Search and train; of `start` only the learning rates are used."""

@@ -187,7 +187,7 @@ class Contest:
             task_options=self.compare.smaller,
             settings=self.train.settings(),
             curve=_curve(self.dense.curve, self.train.lr),
-            added_epochs=self.dense.epochs if candidate.prunes else 0.0,
+            added_epochs=self.dense.epochs if candidate.charges_dense else 0.0,
         )
 
     def _random(self, candidate: Family) -> Family | None:

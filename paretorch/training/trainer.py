@@ -3,6 +3,7 @@
 import copy
 import math
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -212,7 +213,8 @@ class Trainer:
         The learning rate is 0, which takes as long as any other: a recipe that would diverge can be timed.
 
         Args:
-            model: its weights are left as they are, its batch-norm statistics are not.
+            model: its weights are left as they are, but for what methods make of them; its batch-norm statistics are
+                not.
             num_steps: at least 1.
             methods: as in `fit`.
 
@@ -230,8 +232,10 @@ class Trainer:
             run.wrap()
             stack.callback(run.unwrap)
             loop.train(stack.enter_context(stop_on_signal()), lambda _step, _words: None)
-        for method in methods:
-            method.finish(run)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what came of the steps, which says nothing of a real run
+            for method in methods:
+                method.finish(run)
         return loop.watch.seconds / num_steps
 
     def _start(

@@ -95,7 +95,8 @@ def test_a_step_is_rehearsed_with_the_methods_of_its_task_and_of_its_recipe() ->
     own, added = Recorder("own", []), Recorder("added", [])
     fake, model = Fake("a", calls, [own]), nn.Linear(1, 1)
     time_in_turns({"a": (fake, model, (added,))}, seeds=[0], rounds=1, steps=3)  # type: ignore[dict-item]
-    assert fake.given == [(model, 3, [own, added])] * 2
+    assert [(type(one), steps, methods) for one, steps, methods in fake.given] == [(nn.Linear, 3, [own, added])] * 2
+    assert all(one is not model for one, _, _ in fake.given), "the steps of one turn change nothing for the next"
 
 
 def test_times_are_those_of_real_steps() -> None:

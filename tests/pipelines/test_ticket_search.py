@@ -210,11 +210,6 @@ def test_what_the_task_cannot_do_is_refused_before_anything_is_trained(settings:
         compression.check(trainer(), trainer().model(), dense=SWEEP)
 
 
-def test_a_comparison_is_refused_with_the_reason() -> None:
-    with pytest.raises(InputError, match="a ticket search cannot be an arm of a comparison"):
-        TicketSearch(sparsity=0.8, epochs=3).rehearsal(trainer())
-
-
 def test_every_key_of_a_recipe_reaches_the_search_and_the_name() -> None:
     usual = {"method": "ticket-search", "sparsity": 0.9, "epochs": 12}
     changed: dict[str, Any] = {

@@ -65,6 +65,8 @@ class SoftMasks(SubstitutedWeights):
         InputError: for a number out of range.
     """
 
+    even_steps = True
+
     logits: MaskLogits
     scale: float
 
@@ -96,6 +98,8 @@ class SoftMasks(SubstitutedWeights):
         self.initial, self.final_beta, self.strength, self.open_penalty = initial, final_beta, strength, penalty
         self.ending, self.scaled, self.mask_lr = ending, scaled, mask_lr
         self.exact = ending == "top-k"
+        if strength:
+            self.step_key += ", pulled"  # counts what is open in every step
 
     def check(self, model: nn.Module, *, num_steps: int, steps_per_epoch: int) -> None:
         """Refuse what `start` would refuse.
@@ -165,6 +169,8 @@ class SoftMasks(SubstitutedWeights):
     @torch.no_grad()
     def before_update(self, run: Run) -> None:
         super().before_update(run)
+        if self._inside:
+            return
         for name, s in self.logits.items():  # also of a layer that the loss did not reach
             if s.grad is None:
                 s.grad = self._slope(name).mul_(self._k)
@@ -172,6 +178,8 @@ class SoftMasks(SubstitutedWeights):
     @torch.no_grad()
     def after_update(self, run: Run) -> None:
         """Move s, unless the gradients overflowed, in which case a loss scaler has skipped the weights' step too."""
+        if self._inside:
+            return
         optimizer, main = run.optimizers["masks"], run.optimizer
         total = torch.stack([s.grad.sum() for s in self.logits.values() if s.grad is not None]).sum()
         if bool(torch.isfinite(total)):

@@ -39,16 +39,19 @@ class GradualMethod(Method):
 
     Attributes:
         exact: whether `finish` leaves exactly `num_pruned(model)` zeros.
+        even_steps: whether all steps of a phase do the same work, so that a few of them can be timed for all.
 
     Raises:
         InputError: for a sparsity out of range.
     """
 
     exact: bool = True
+    even_steps: bool = False
 
     def __init__(self, *, sparsity: float, include: Patterns = None, exclude: Patterns = None) -> None:
         check_sparsity(sparsity)
         self.sparsity, self.include, self.exclude = sparsity, include, exclude
+        self.step_key = f"{self.name}, include {include}, exclude {exclude}"
         self._left: Masks | None = None
 
     @property

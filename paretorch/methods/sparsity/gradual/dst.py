@@ -130,6 +130,8 @@ class DST(LearnedThresholds):
     @torch.no_grad()
     def before_update(self, run: Run) -> None:
         super().before_update(run)
+        if self._inside:
+            return
         for t in self.thresholds.values():  # also of a layer that the loss did not reach
             pull = -self.alpha * torch.exp(-t)
             t.grad = pull if t.grad is None else t.grad.add_(pull)

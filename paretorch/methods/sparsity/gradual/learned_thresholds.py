@@ -18,6 +18,7 @@ class LearnedThresholds(SubstitutedWeights):
     """
 
     exact = False
+    even_steps = True
 
     thresholds: Thresholds
 

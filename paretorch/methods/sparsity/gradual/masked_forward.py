@@ -48,6 +48,8 @@ class MaskedForward(SubstitutedWeights):
     @torch.no_grad()
     def finish(self, run: Run) -> None:
         """Prune the smallest of the final weights, exactly the target."""
+        if self._inside:
+            self._leave()
         self._held = {}
         self.leave(run.model, self.smallest(run.model))
 

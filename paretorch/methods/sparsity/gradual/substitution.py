@@ -72,6 +72,8 @@ class SubstitutedWeights(GradualMethod, ABC):
                 f"{self.name!r} gives the forward pass other weights once per step, and this step updates twice; it "
                 "cannot be used together with a method that makes several updates in one step"
             )
+        if all(weight.grad is None for _, weight in self._weights()):
+            return  # an update of something else, such as the opponent of an adversarial pair
         self._leave()
         for name, weight in self._weights():
             if weight.grad is not None:
@@ -108,6 +110,8 @@ class SubstitutedWeights(GradualMethod, ABC):
 
     def _enter(self, run: Run) -> None:
         """f(w) where w stood."""
+        if self._inside:  # the step before did not update the weights
+            self._leave()
         self.prepare(run)
         for name, weight in self._weights():
             values = weight.detach()

@@ -217,6 +217,7 @@ def test_two_updates_in_one_step_are_refused(name: str):
     run, method = Started(OPTIMIZERS["sgd"]), METHODS[name]()
     method.start(run)
     method.before_forward(run)
+    run.model(examples()[0]).sum().backward()
     method.before_update(run)
     with pytest.raises(InputError, match=rf"'{name}' .* this step updates twice"):
         method.before_update(run)
