@@ -35,7 +35,7 @@ def similarity_places(run: RunRecord) -> list[dict[str, str]]:
     groups = similarities_of(run)
     places = []
     for number, (name, one) in enumerate(list(groups.items())[:DRAWN]):
-        caption = f"Mean over pairs of different layers: {_mean(one['matrix']):.2f}."
+        caption = f"Mean over pairs of different layers: {mean_of_pairs(one['matrix']):.2f}."
         if number == 0:
             caption = f"{CAPTION} {caption}"
         if number == DRAWN - 1 and len(groups) > DRAWN:
@@ -58,27 +58,32 @@ def similarity_tables(run: RunRecord) -> list[Table]:
     ]
 
 
-def _heat_map(layers: Sequence[str], matrix: Sequence[Sequence[float]]) -> dict[str, Any]:
+def heat_map(layers: Sequence[str], matrix: Sequence[Sequence[float]], *, written: bool) -> go.Heatmap:
+    """The trace of one matrix, its entries as numbers in it where they are `written`."""
     names = [html.escape(name) for name in layers]
-    figure = go.Figure()
-    figure.add_heatmap(
+    return go.Heatmap(
         x=names,
         y=names,
         z=[[short(s) for s in row] for row in matrix],
         zmin=0,
         zmax=1,
         colorscale=[[0, CARD], [1, marks(0).colour]],
-        texttemplate="%{z:.2f}" if len(names) <= WRITTEN else None,
+        texttemplate="%{z:.2f}" if written else None,
         hovertemplate="%{y}<br>%{x}<br>similarity %{z:.3f}<extra></extra>",
         colorbar={"title": "S", "tickvals": [0, 0.5, 1], "thickness": 12},
         xgap=1,
         ygap=1,
     )
-    shown = len(names) <= 3 * WRITTEN
+
+
+def _heat_map(layers: Sequence[str], matrix: Sequence[Sequence[float]]) -> dict[str, Any]:
+    figure = go.Figure(heat_map(layers, matrix, written=len(layers) <= WRITTEN))
+    shown = len(layers) <= 3 * WRITTEN
     figure.update_xaxes(type="category", showticklabels=shown, tickangle=-60, automargin=True)
     figure.update_yaxes(type="category", autorange="reversed", showticklabels=shown)
-    return finished(figure, height=260 + 22 * min(len(names), 3 * WRITTEN))
+    return finished(figure, height=260 + 22 * min(len(layers), 3 * WRITTEN))
 
 
-def _mean(matrix: Sequence[Sequence[float]]) -> float:
+def mean_of_pairs(matrix: Sequence[Sequence[float]]) -> float:
+    """The mean over pairs of different layers."""
     return mean(s for i, row in enumerate(matrix) for j, s in enumerate(row) if i != j)

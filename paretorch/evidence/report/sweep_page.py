@@ -15,6 +15,11 @@ from paretorch.evidence.report.glossary import terms
 from paretorch.evidence.report.page import write_page
 from paretorch.evidence.report.series import dash_words
 from paretorch.evidence.report.side_effect_tables import side_effect_tables
+from paretorch.evidence.report.similarity_by_arm import (
+    similarity_by_arm,
+    similarity_by_arm_places,
+    similarity_by_arm_table,
+)
 from paretorch.evidence.report.sweep_tables import (
     comparison_table,
     cost_table,
@@ -44,7 +49,9 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
     return write_page(
         "sweep.html",
         path,
-        figures=figures | {key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn},
+        figures=figures
+        | {key: drawn for key, drawn in {"curves": curves, "widths": widths}.items() if drawn}
+        | similarity_by_arm(arms),
         title=title or f"{records[0].workload}: a sweep",
         command=command,
         subtitle=subtitle(arms),
@@ -54,6 +61,8 @@ def write_sweep(records: Sequence[RunRecord], path: Path, *, title: str | None, 
         has_curves=curves is not None,
         widths=widths and figure_of("widths", "Widths by layer", widths_caption(arms)),
         profiles=widths_table(arms),
+        similarities=similarity_by_arm_places(arms),
+        alike=similarity_by_arm_table(arms),
         dashes=dash_words(arms),
         tables=[without_empty_columns(table) for table in (*tables, *overview) if table],
         details=[without_empty_columns(table) for table in _side_effects_of_the_finding(arms, baseline)],

@@ -1,0 +1,123 @@
+"""The similarity of shared layers on the page of a sweep: means over seeds, arm by arm, as heat maps and as a table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretorch.evidence.arms import arms_of
+from paretorch.evidence.records import RunRecord
+from paretorch.evidence.report import write_report
+from paretorch.evidence.report.similarity_by_arm import (
+    ARMS,
+    mean_matrix,
+    similarity_by_arm,
+    similarity_by_arm_places,
+    similarity_by_arm_table,
+)
+from tests.evidence.test_report import Page
+
+LAYERS = ["stage.<1>.conv1", "stage.1.conv2"]
+
+
+def matrix(similarity: float) -> list[list[float]]:
+    return [[1.0, similarity], [similarity, 1.0]]
+
+
+def run(arm: str, seed: int, groups: dict[str, float], **changes: Any) -> RunRecord:
+    shared = {name: {"layers": LAYERS, "matrix": matrix(value)} for name, value in groups.items()}
+    given: dict[str, Any] = {
+        "run_id": f"{arm}-s{seed}",
+        "arm": arm,
+        "group": {"method": arm},
+        "seed": seed,
+        "workload": "digits",
+        "metric": "accuracy",
+        "quality": 0.9,
+        "validation": 0.9,
+        "phases": [{"phase": "share", "epochs": 1.0, "seconds": 2.0, **({"similarity": shared} if shared else {})}],
+    }
+    return RunRecord(**{**given, **changes})
+
+
+SWEEP = [
+    run("dense", 0, {}),
+    run("dense", 1, {}),
+    run("two templates", 0, {"layer1": 0.25, "layer2": 0.5}),
+    run("two templates", 1, {"layer1": 0.75, "layer2": 0.5}),
+    run("one & one", 0, {"layer1": 1.0, "layer2": 1.0}),
+    run("one & one", 1, {"layer1": 1.0, "layer2": 1.0}),
+]
+
+
+def test_a_figure_per_group_holds_a_heat_map_per_arm_with_the_mean_over_seeds() -> None:
+    figures = similarity_by_arm(arms_of(SWEEP))
+    assert list(figures) == ["similarity-0", "similarity-1"]
+    first, second = figures["similarity-0"]["data"]
+    assert first["z"] == [[1, 0.5], [0.5, 1]]
+    assert second["z"] == [[1, 1], [1, 1]]
+    assert first["x"] == ["stage.&lt;1&gt;.conv1", "stage.1.conv2"]
+    assert (first["xaxis"], second["xaxis"]) == ("x", "x2")
+    assert [trace["showscale"] for trace in (first, second)] == [True, False]
+    titles = [note["text"] for note in figures["similarity-0"]["layout"]["annotations"]]
+    assert titles == ["two templates", "one &amp; one"]
+
+
+def test_a_run_that_failed_and_a_run_of_other_layers_are_in_no_mean() -> None:
+    odd = run("k", 2, {"layer1": 0.9})
+    odd.phases[0]["similarity"]["layer1"]["layers"] = ["other", "layers"]
+    (arm,) = arms_of([run("k", 0, {"layer1": 0.2}), run("k", 1, {"layer1": 0.8}, status="diverged", quality=None), odd])
+    assert mean_matrix(arm, "layer1") == (LAYERS, matrix(0.2))
+    assert mean_matrix(arm, "layer9") is None
+
+
+def test_the_table_has_the_mean_over_pairs_and_its_interval_over_seeds() -> None:
+    table = similarity_by_arm_table(arms_of(SWEEP))
+    assert table is not None
+    assert table.head == ["arm", "runs", "layer1", "layer2"]
+    width = 12.706 * 0.25  # t(0.975, 1) times s / sqrt(2), with s = 0.5 / sqrt(2)
+    assert table.rows == [
+        ["two templates", "2, low-n", f"0.50 ± {width:.2f}", "0.50 ± 0.00"],
+        ["one & one", "2, low-n", "1.00 ± 0.00", "1.00 ± 0.00"],
+    ]
+
+
+def test_a_group_that_an_arm_does_not_have_is_not_known_and_has_no_heat_map() -> None:
+    arms = arms_of([run("a", 0, {"layer1": 0.1}), run("b", 0, {"layer2": 0.2})])
+    table = similarity_by_arm_table(arms)
+    assert table is not None
+    assert [row[2:] for row in table.rows] == [["0.10", "\N{EN DASH}"], ["\N{EN DASH}", "0.20"]]
+    assert [len(figure["data"]) for figure in similarity_by_arm(arms).values()] == [1, 1]
+
+
+def test_the_page_shows_figures_captions_and_the_table(tmp_path: Path) -> None:
+    page = Page(write_report(SWEEP, tmp_path / "r.html", command="c").read_text(encoding="utf-8"))
+    assert len(page.figures()["similarity-1"]["data"]) == 2
+    assert page.tables["table-similarity"][0] == ["arm", "runs", "layer1", "layer2"]
+    body = " ".join(page.text)
+    assert "Layer similarity: layer2" in body
+    assert "Shared layers" in body
+
+
+def test_the_first_arms_are_drawn_and_it_is_said_how_many_there_are() -> None:
+    arms = arms_of([run(f"k={k}", 0, {"layer1": 0.5}) for k in range(ARMS + 2)])
+    assert len(similarity_by_arm(arms)["similarity-0"]["data"]) == ARMS
+    assert similarity_by_arm_places(arms)[0]["caption"].endswith(f"The first {ARMS} of {ARMS + 2} arms.")
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_numbers_stand_in_the_entries_where_there_is_room(size: int) -> None:
+    record = run("k", 0, {"layer1": 0.5})
+    names = [f"layer{i}" for i in range(size)]
+    record.phases[0]["similarity"]["layer1"] = {"layers": names, "matrix": [[1.0] * size] * size}
+    (trace,) = similarity_by_arm(arms_of([record]))["similarity-0"]["data"]
+    assert ("texttemplate" in trace) == (size == 8)
+
+
+def test_a_sweep_whose_layers_share_nothing_has_no_such_part(tmp_path: Path) -> None:
+    plain = [run("dense", 0, {}), run("other", 0, {})]
+    assert similarity_by_arm(arms_of(plain)) == {}
+    assert similarity_by_arm_places(arms_of(plain)) == []
+    assert similarity_by_arm_table(arms_of(plain)) is None
+    text = write_report(plain, tmp_path / "r.html", command="c").read_text(encoding="utf-8")
+    assert "Shared layers" not in text
