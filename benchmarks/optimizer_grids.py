@@ -3,10 +3,10 @@
 Five tasks, a short training per trial from scratch, the rate falling from its peak to 0 in a straight line:
 
     digits          perceptron; settings are chosen by training loss, five seeds
-    Fashion-MNIST   LeNet-300-100 on 10,000 images; by validation accuracy
     char-LM         a GPT of two layers on Tiny Shakespeare; by validation loss
     DCGAN           on Fashion-MNIST, generator and discriminator with the same optimizer; by Frechet distance
     diffusion       a small U-Net on Fashion-MNIST; by Frechet distance
+    Fashion-MNIST   LeNet-300-100 on 10,000 images; by validation accuracy
 
 Rates and epsilons are the same for all optimizers; SGD has momentum and no epsilon. Three ways of tuning are compared
 for each: the whole grid; two lines, the best rate at one epsilon and then the best epsilon at this rate, in the mean
