@@ -24,6 +24,7 @@ from paretorch.recipes.gradual_table import (
 )
 from paretorch.recipes.imp_table import ImpTable
 from paretorch.recipes.reprune_table import ReprunedTable
+from paretorch.recipes.shared_table import SharedTable
 from paretorch.recipes.sms_table import SmsTable
 from paretorch.recipes.strict import nearest, validated
 from paretorch.recipes.structured_table import StructuredTable
@@ -48,6 +49,7 @@ METHODS: dict[str, type[ArmTable]] = {
     "rigl": RiglTable,
     "continuous-sparsification": ContinuousTable,
     "ticket-search": TicketTable,
+    "share": SharedTable,
 }
 
 

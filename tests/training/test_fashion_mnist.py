@@ -90,13 +90,31 @@ def test_models_can_be_chosen_and_training_can_be_limited(data: Path) -> None:
     assert small.model()(small.example_inputs()[0]).shape == (1, 10)
 
 
+def test_pooled_images_are_rounded_means_of_squares_and_the_name_and_picture_say_so(data: Path) -> None:
+    task = FashionMNIST(data=data, model="wrn-28-1", pool=4)
+    found = everything(task.test_set())["inputs"]
+    means = pixels("t10k").astype(np.float64).reshape(12, 7, 4, 7, 4).mean((2, 4))
+    assert found.dtype == torch.uint8
+    assert found.shape == (12, 1, 7, 7)
+    assert np.abs(found[:, 0].numpy() - means).max() <= 0.5
+    assert task.name == "fashion-mnist-7px"
+    assert task.picture is not None
+    assert task.picture.shape == (1, 7, 7)
+    assert task.model()(task.example_inputs()[0]).shape == (1, 10)
+    whole = FashionMNIST(data=data, model="wrn-28-1")
+    assert (whole.name, whole.example_inputs()[0].shape) == ("fashion-mnist", (1, 1, 28, 28))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"hidden": ()}, r"hidden are one or more widths of lenet-300-100; got \(\)"),
         ({"hidden": (8,), "model": "cnn"}, r"got \(8,\) for 'cnn'"),
-        ({"model": "vit"}, r"no model 'vit'; choose from \['cnn', 'lenet-300-100'\]"),
+        ({"model": "vit"}, r"no model 'vit'; choose from \['cnn', 'lenet-300-100', 'wrn-28-1', 'wrn-28-2'\]"),
         ({"shift": -1}, "shift is a number of pixels, 0 or more; got -1"),
+        ({"pool": 0, "model": "wrn-28-1"}, "pool is a divisor of 28.* got 0 for 'wrn-28-1'"),
+        ({"pool": 3, "model": "wrn-28-1"}, "got 3 for 'wrn-28-1'"),
+        ({"pool": 2}, "above 1 only for the models .*; got 2 for 'lenet-300-100'"),
         ({"train_limit": 0}, "train_limit must be between 1 and 45; got 0"),
         ({"train_limit": 46}, "train_limit must be between 1 and 45; got 46"),
     ],

@@ -13,11 +13,12 @@ from paretorch.training.models.initialise import initialise_convolutions_
 
 
 class WideResNet(nn.Module):
-    """A wide residual network for 32x32 images.
+    """A wide residual network for 32x32 images; smaller ones of any size pass too.
 
     Args:
         depth: 10, 16, 22, 28, 34, 40, ...: 6n + 4.
         widen: k, the factor on the channels 16, 32, 64 of the stages.
+        channels: of the images.
         dropout: probability between the convolutions of a block; the paper uses 0 or 0.3.
         bias: give the convolutions biases, which batch norms behind them make redundant; the paper has none, some later
             implementations do.
@@ -28,7 +29,14 @@ class WideResNet(nn.Module):
     """
 
     def __init__(
-        self, *, depth: int = 28, widen: int = 10, dropout: float = 0.0, bias: bool = False, num_classes: int = 10
+        self,
+        *,
+        depth: int = 28,
+        widen: int = 10,
+        channels: int = 3,
+        dropout: float = 0.0,
+        bias: bool = False,
+        num_classes: int = 10,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
@@ -39,7 +47,7 @@ class WideResNet(nn.Module):
             raise InputError(f"dropout is a probability in [0, 1); got {dropout}")
         blocks = (depth - 4) // 6
         widths = (16, 16 * widen, 32 * widen, 64 * widen)
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=bias)
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=bias)
         stages = []
         for inputs, outputs, stride in zip(widths[:3], widths[1:], (1, 2, 2), strict=True):
             first = WideBlock(inputs, outputs, stride=stride, dropout=dropout, bias=bias)
@@ -51,7 +59,7 @@ class WideResNet(nn.Module):
         initialise_convolutions_(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class scores (batch, num_classes) of images (batch, 3, 32, 32)."""
+        """Class scores (batch, num_classes) of images (batch, channels, 32, 32)."""
         features = self.layer3(self.layer2(self.layer1(self.conv1(images))))
         return self.linear(self.bn(features).relu().mean((2, 3)))
 

@@ -51,6 +51,9 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
     "resnet20-b": partial(CifarResNet, depth=20, shortcut="B"),
     "resnet56": partial(CifarResNet, depth=56),
     "vgg16": partial(VGG, depth=16),
+    "wrn-28-1": partial(WideResNet, depth=28, widen=1),
+    "wrn-28-2": partial(WideResNet, depth=28, widen=2),
+    "wrn-28-4": partial(WideResNet, depth=28, widen=4),
     "wrn-28-10": partial(WideResNet, depth=28, widen=10),
 }
 

@@ -15,12 +15,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
 from paretorch.training.data import ArrayExamples, Batch, split
 from paretorch.training.models.cnn import SmallCNN
 from paretorch.training.models.mlp import lenet_300_100, mlp
+from paretorch.training.models.wide_resnet import WideResNet
 from paretorch.training.picture import Picture
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.tasks.limits import limited
@@ -38,7 +40,15 @@ CLASSES = (
     *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
-MODELS: dict[str, Callable[[], nn.Module]] = {"lenet-300-100": lenet_300_100, "cnn": SmallCNN}
+SIDE = 28
+ModelName = Literal["lenet-300-100", "cnn", "wrn-28-1", "wrn-28-2"]
+MODELS: dict[ModelName, Callable[[], nn.Module]] = {
+    "lenet-300-100": lenet_300_100,
+    "cnn": SmallCNN,
+    "wrn-28-1": partial(WideResNet, depth=28, widen=1, channels=1),
+    "wrn-28-2": partial(WideResNet, depth=28, widen=2, channels=1),
+}
+ANY_SIZE = ("wrn-28-1", "wrn-28-2")  # models that take smaller images too
 
 
 class FashionMNIST(SupervisedTask):
@@ -46,9 +56,11 @@ class FashionMNIST(SupervisedTask):
 
     Args:
         data: the data folder, which holds `fashion_mnist/`.
-        model: "lenet-300-100" or "cnn".
+        model: a name of `MODELS`.
         hidden: other widths of LeNet's hidden layers than 300 and 100, for a smaller or a larger one.
         shift: random translation of training images, in pixels.
+        pool: side of the squares that become one pixel, their mean, so that wide residual networks are cheap to train;
+            the name of the task says so.
         train_limit: use only the first so many training images (for quick tries).
 
     Raises:
@@ -59,9 +71,10 @@ class FashionMNIST(SupervisedTask):
         self,
         *,
         data: Path | str | None,
-        model: Literal["lenet-300-100", "cnn"] = "lenet-300-100",
+        model: ModelName = "lenet-300-100",
         hidden: tuple[int, ...] | None = None,
         shift: int = 0,
+        pool: int = 1,
         train_limit: int | None = None,
     ) -> None:
         if model not in MODELS:
@@ -70,17 +83,21 @@ class FashionMNIST(SupervisedTask):
             raise InputError(f"hidden are one or more widths of lenet-300-100; got {hidden} for {model!r}")
         if shift < 0:
             raise InputError(f"shift is a number of pixels, 0 or more; got {shift}")
+        if pool < 1 or SIDE % pool or (pool > 1 and model not in ANY_SIZE):
+            raise InputError(
+                f"pool is a divisor of {SIDE}, above 1 only for the models {list(ANY_SIZE)}; got {pool} for {model!r}"
+            )
         folder = data_folder(data, "fashion_mnist", task="fashion-mnist", remedy=REMEDY)
-        train = _read(folder, "train")
+        train, side = _pooled(_read(folder, "train"), pool), SIDE // pool
         rest, held = split(len(train), 0.1)
         super().__init__(
-            MODELS[model] if hidden is None else partial(mlp, sizes=[28 * 28, *hidden, len(CLASSES)]),
+            MODELS[model] if hidden is None else partial(mlp, sizes=[SIDE * SIDE, *hidden, len(CLASSES)]),
             train=train.subset(limited(rest, train_limit)),
             evaluation=train.subset(held),
-            test=_read(folder, "t10k"),
-            name="fashion-mnist",
+            test=_pooled(_read(folder, "t10k"), pool),
+            name="fashion-mnist" if pool == 1 else f"fashion-mnist-{side}px",
             classes=CLASSES,
-            picture=Picture(shape=(1, 28, 28), mean=(MEAN,), std=(STD,)),
+            picture=Picture(shape=(1, side, side), mean=(MEAN,), std=(STD,)),
         )
         self.shift = shift
 
@@ -104,6 +121,14 @@ def _shifted(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     columns = offsets[1, :, None] + torch.arange(width, device=images.device)
     which = torch.arange(count, device=images.device)[:, None, None]
     return padded[which, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _pooled(examples: ArrayExamples, size: int) -> ArrayExamples:
+    """Images (n, 1, h, w) with the mean of each square of `size` pixels in its place, rounded; 1 leaves them."""
+    if size == 1:
+        return examples
+    images = F.avg_pool2d(examples.tensors["inputs"].float(), size).round_().to(torch.uint8)
+    return ArrayExamples(inputs=images, targets=examples.tensors["targets"])
 
 
 def _read(folder: Path, part: str) -> ArrayExamples:
