@@ -23,6 +23,7 @@ BUILT_IN = {
     "digits": "paretorch.training.tasks.digits:digits",
     "fashion-mnist": "paretorch.training.tasks.images.fashion_mnist:FashionMNIST",
     "generative": "paretorch.training.tasks.generative.factory:generative",
+    "grid-paths": "paretorch.training.tasks.grids.grid_paths:GridPaths",
     "regression": "paretorch.training.tasks.regression:regression",
     "spoken-digits": "paretorch.training.tasks.speech.spoken_digits:SpokenDigits",
     "text-lm": "paretorch.training.tasks.text.text_lm:TextLM",

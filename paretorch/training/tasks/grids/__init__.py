@@ -1,0 +1,1 @@
+"""Tasks on grids, whose answers an algorithm knows."""
