@@ -42,12 +42,13 @@ JUDGE = "fashion-mnist-classifier"  # the recipe of the classifier in whose feat
 
 @dataclass(frozen=True)
 class Measure:
-    """words: what it is. unit, factor: how its values are written. higher: whether more is better."""
+    """words: what it is. unit, factor, decimals: how its values are written. higher: whether more is better."""
 
     words: str
     unit: str
     higher: bool
     factor: float = 1.0
+    decimals: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +206,14 @@ def _diffusion(data: Path, judge: Path) -> Task:
 
 
 TRAINING_LOSS = Measure("training loss", "nats", False)
-VALIDATION_ACCURACY, TEST_ACCURACY = (Measure(f"{part} accuracy", "%", True, 100.0) for part in ("validation", "test"))
+VALIDATION_ACCURACY, TEST_ACCURACY = (
+    Measure(f"{part} accuracy", "%", True, 100.0, 1) for part in ("validation", "test")
+)
 NATS = "nats per character"
 DISTANCE = "Frechet distance"
 GENERATIVE = {
-    "criterion": Measure("validation distance", DISTANCE, False),
-    "test": Measure("test distance", DISTANCE, False),
+    "criterion": Measure("validation distance", DISTANCE, False, 1.0, 1),
+    "test": Measure("test distance", DISTANCE, False, 1.0, 1),
     "rates": RATES[:6],
     "epsilons": (1e-8, 1e-2, 1.0),
     "judged": True,

@@ -16,6 +16,7 @@ from paretorch.evidence.statistics import LOW_N
 from paretorch.evidence.words import listing
 
 OTHERS = tuple(name for name in NAMES if name != OURS)
+TUNED = tuple(name for name in NAMES if name != "SGD")  # SGD has one line, which is its grid
 FROM = 1e-2  # the smallest epsilon over which the best rate is followed
 TO = 100.0  # the largest of a task on which the claim about decades is judged
 COUNTS = (1, 2, 4, 8, 16)  # of random points
@@ -78,7 +79,7 @@ def figures_of(problem: Problem, studies: Mapping[int, Study], floors: Sequence[
         figures[f"{name}, trials"] = len(mean.values)
         figures[f"{name}, trials of two lines"] = mean.line_trials
         figures[f"{name}, diverged"] = sum(value is None for grid in own for value in grid.values.values())
-        if name != "SGD":
+        if name in TUNED:
             for epsilon in mean.epsilons:
                 rate = mean.best_rate(epsilon)
                 figures[f"{name}, best rate, eps {epsilon:g}"] = NO_BETTER if rate is None else rate
@@ -99,7 +100,7 @@ def figures_of(problem: Problem, studies: Mapping[int, Study], floors: Sequence[
         for way in (WHOLE, LINES):
             gap = _gap(values[f"{OURS}, {way}, test"], values[f"{name}, {way}, test"], problem.test)
             figures[f"{OURS} minus {name}, {way}, test"] = gap
-    for name in NAMES:
+    for name in TUNED:
         gap = _gap(values[f"{name}, {LINES}"], values[f"{name}, {RANDOM}"], problem.criterion)
         figures[f"{name}, {LINES} minus {RANDOM}"] = gap
     return figures
@@ -135,7 +136,7 @@ def tables(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list[dict
     """How the page shows them: what tuning needs and reaches, then the grid of every task."""
     known = {f"{task}/{name}" for task, own in figures.items() for name in own}
     epsilons = sorted({epsilon for problem in problems for epsilon in problem.epsilons})
-    adaptive = [(problem.name, name) for problem in problems for name in NAMES if name != "SGD"]
+    adaptive = [(problem.name, name) for problem in problems for name in TUNED]
     both = {"task": "{}", "optimizer": "{}"}
     rates: dict[str, str | tuple[str, str]] = {
         f"eps {short(epsilon)}": f"{{0}}/{{1}}, best rate, eps {epsilon:g}" for epsilon in epsilons
@@ -169,7 +170,8 @@ def _heat_map(problem: Problem) -> dict[str, Any]:
     laid = []
     for name in NAMES:
         for epsilon in problem.epsilons_of(name):
-            cells = [{"figure": f"{problem.name}/{name}, {_point((rate, epsilon))}"} for rate in problem.rates]
+            keys = [f"{problem.name}/{name}, {_point((rate, epsilon))}" for rate in problem.rates]
+            cells = [{"figure": key, "format": f".{problem.criterion.decimals}"} for key in keys]
             laid.append([name, "none" if epsilon is None else short(epsilon), *cells])
     better = "higher" if problem.criterion.higher else "lower"
     return {
@@ -194,9 +196,7 @@ def conclusions(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list
             gaps += own.values()
             directions = {task: measures[task][1].higher for task in own}
             sentences.append(preference(f"{OURS} against {name}, tuned by {words}, on the test set", own, directions))
-    for name in NAMES:
-        if name == "SGD":
-            continue  # it has one line, which is its grid
+    for name in TUNED:
         own = {task: found[f"{name}, {LINES} minus {RANDOM}"] for task, found in figures.items()}
         gaps += own.values()
         directions = {task: measures[task][0].higher for task in own}

@@ -38,7 +38,7 @@ from _optimizer_grids_problems import (
     trial,
     untrained,
 )
-from _optimizer_grids_words import LINES, WHOLE, conclusions, figures_of, studies_of, tables
+from _optimizer_grids_words import FROM, LINES, WHOLE, conclusions, figures_of, short, studies_of, tables
 
 BENCHMARK = {
     "tier": "minutes",
@@ -149,8 +149,8 @@ def headlines(shown: list[Problem]) -> list[dict[str, str]]:
     first = shown[0]
     found = [
         {
-            "claim": f"{first.name}: decades that the best learning rate of {name} moves as epsilon goes from 1e-2 to "
-            f"{max(first.epsilons):g}",
+            "claim": f"{first.name}: decades that the best learning rate of {name} moves as epsilon goes "
+            f"from {short(FROM)} to {short(max(first.epsilons))}",
             "figure": f"{first.name}/{name}, moved",
         }
         for name in (OURS, "Adam")
@@ -159,11 +159,11 @@ def headlines(shown: list[Problem]) -> list[dict[str, str]]:
         test = f"{problem.test.words} ({'higher' if problem.test.higher else 'lower'} is better)"
         found += [
             {
-                "claim": f"{problem.name}, {test}, tuned by {words}: {OURS} minus Adam",
+                "claim": f"{problem.name}, {test}, {words}: {OURS} minus Adam",
                 "figure": f"{problem.name}/{OURS} minus Adam, {way}, test",
                 "format": "signed",
             }
-            for way, words in ((WHOLE, "the whole grid"), (LINES, "two lines"))
+            for way, words in ((WHOLE, "best of the whole grid"), (LINES, "rate tuned first, then epsilon"))
         ]
     return found
 
