@@ -12,6 +12,8 @@ from paretorch.evidence.records import RunRecord
 from paretorch.evidence.statistics import Interval, mean_interval, paired_interval
 from paretorch.evidence.words import Metric
 
+OPTIMIZER = "optimizer"  # the factor of arms that train a whole model with an optimizer of their own
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -34,6 +36,11 @@ class Arm:
     def is_baseline(self) -> bool:
         """Whether this is the dense arm."""
         return self.runs[0].is_baseline
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is compressed: a model trained from scratch with an optimizer of the arm's own."""
+        return OPTIMIZER in self.group
 
     @property
     def metric(self) -> Metric:
@@ -114,6 +121,11 @@ def baseline_of(arms: Sequence[Arm]) -> Arm | None:
             f"{len(found)} arms call themselves dense: {[arm.label for arm in found]}; keep one as the baseline"
         )
     return found[0] if found else None
+
+
+def compressed_of(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms with a test result that compress: not the dense one, and none that differs from it in its training."""
+    return [arm for arm in arms if not (arm.is_baseline or arm.is_whole) and arm.quality is not None]
 
 
 def _check(label: str, runs: list[RunRecord]) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from paretorch.errors import InputError, NotComparableError
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
+from paretorch.evidence.difference_words import difference_words
 from paretorch.evidence.front import Front, Point
 from paretorch.evidence.names import name_of, ordered
 from paretorch.evidence.quantities import cost_field
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.reference_words import reference_sentences
-from paretorch.evidence.verdict import difference_words, verdict
+from paretorch.evidence.verdict import verdict
 from paretorch.evidence.words import Metric, listing, plural
 
 

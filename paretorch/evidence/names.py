@@ -41,7 +41,7 @@ def level(arm: Arm) -> float:
 
 
 def ordered(arms: Iterable[Arm]) -> list[Arm]:
-    """Dense first, then by what was removed; at equal shares in the order in which the series first appear."""
+    """Dense first, then by what was removed, whole models last; at equal shares as the series first appear."""
     arms = list(arms)
     position = {name: i for i, name in enumerate(dict.fromkeys(map(series_name, arms)))}
-    return sorted(arms, key=lambda arm: (not arm.is_baseline, level(arm), position[series_name(arm)]))
+    return sorted(arms, key=lambda arm: (not arm.is_baseline, arm.is_whole, level(arm), position[series_name(arm)]))

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
 from paretorch.evidence.front import Front, Point
+from paretorch.evidence.grids import leading
 from paretorch.evidence.quantities import (
     cost_field,
     have_parallel_phases,
@@ -22,7 +23,8 @@ from paretorch.evidence.words import Metric
 
 def print_front(records: Sequence[RunRecord], console: Console) -> None:
     """Every arm with its test quality and cost, largest first; a star marks arms that no other arm dominates."""
-    arms = sorted(arms_of(records), key=lambda arm: -(_nonzeros(arm) or 0))
+    every = arms_of(records)
+    arms = sorted(leading(every), key=lambda arm: -(_nonzeros(arm) or 0))
     baseline, metric = baseline_of(arms), arms[0].metric
     optimal = _optimal(arms)
     table = Table(title=f"{records[0].workload}: quality against size", title_justify="left", box=box.SIMPLE_HEAD)
@@ -45,6 +47,8 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
             *("" if (found := arm.interval(read)) is None else f"{found.mean:.1f}" for read in times.values()),
         )
     console.print(table)
+    if hidden := len(every) - len(arms):
+        console.print(f"{hidden} points of the grids are not listed; they are in the report.", highlight=False)
     seeds = max(len(arm.runs) for arm in arms)
     few = ", low-n" if seeds < 5 else ""
     console.print(

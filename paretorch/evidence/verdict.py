@@ -12,8 +12,11 @@ Rules that the sentences keep:
 import math
 from collections.abc import Iterable, Sequence
 
-from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
+from paretorch.evidence.arms import Arm, arms_of, baseline_of, compressed_of, difference
+from paretorch.evidence.difference_words import claim, difference_words
 from paretorch.evidence.front_words import front_sentences
+from paretorch.evidence.grid_words import grid_sentences
+from paretorch.evidence.grids import leading
 from paretorch.evidence.kind_words import kind_sentences
 from paretorch.evidence.names import SWEPT, TUNED, name_of
 from paretorch.evidence.quantities import is_cut, removed_share, training_epochs
@@ -21,8 +24,7 @@ from paretorch.evidence.records import RunRecord
 from paretorch.evidence.reference_words import reference_sentences
 from paretorch.evidence.side_effect_words import COLLAPSE, side_effect_sentences
 from paretorch.evidence.speed_words import macs_sentence, speed_sentences
-from paretorch.evidence.statistics import Interval
-from paretorch.evidence.words import listing, percent, plural, seeds, setting
+from paretorch.evidence.words import listing, percent, plural, setting
 
 TOLERANCE = 0.01  # relative loss of validation quality that still counts as "keeps the dense model's quality"
 _CONTRASTS = ("schedule", "method", "allocation")
@@ -45,15 +47,16 @@ def verdict(records: Iterable[RunRecord]) -> list[str]:
     """
     arms = arms_of(records)
     baseline = baseline_of(arms)
-    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
+    compressed, trained = compressed_of(arms), grid_sentences(arms, baseline)
     pairs = contrasts(compressed)
     sentences = [
-        *_against_dense(arms, compressed, baseline),
+        *(_against_dense(arms, compressed, baseline) if compressed or not trained else []),
+        *trained,
         *_tally(pairs),
         *comparisons(arms),
         *front_sentences(arms, baseline),
         *([] if pairs or baseline is not None else [_level(arm) for arm in compressed]),
-        *reference_sentences(arms, baseline),
+        *reference_sentences(leading(arms), baseline),
         *_side_effects(compressed, baseline),
         *_training_cost(compressed, baseline),
         *kind_sentences(compressed, baseline, timed=False),
@@ -73,10 +76,9 @@ def closing(records: Iterable[RunRecord]) -> list[str]:
         InputError, NotComparableError: as `verdict`.
     """
     arms = arms_of(records)
-    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
     return [
         verdict(run for arm in arms for run in arm.runs)[0],
-        *kind_sentences(compressed, baseline_of(arms), timed=True),
+        *kind_sentences(compressed_of(arms), baseline_of(arms), timed=True),
     ]
 
 
@@ -101,15 +103,7 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
 
 def comparisons(arms: Sequence[Arm]) -> list[str]:
     """One sentence per pair of `contrasts`, with both the level and the paired difference."""
-    compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
-    return [_comparison(arm, reference) for arm, reference in contrasts(compressed)]
-
-
-def claim(interval: Interval | None) -> str:
-    """'more', 'less' or 'none': what the interval of a paired difference lets one claim about its sign."""
-    if interval is None or interval.contains(0.0):
-        return "none"
-    return "more" if interval.mean > 0 else "less"
+    return [_comparison(arm, reference) for arm, reference in contrasts(compressed_of(arms))]
 
 
 def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm | None) -> list[str]:
@@ -175,20 +169,6 @@ def _unequal_training(arm: Arm, reference: Arm) -> str:
     return f"; trained for {plural(mine.mean, 'epoch')} in all against {plural(other.mean, 'epoch')}"
 
 
-def difference_words(arm: Arm, gap: Interval | None, other: str) -> str:
-    """A paired difference to `other` in words, with its interval and what it lets one claim."""
-    metric = arm.metric
-    if gap is None:
-        return f"and shares no finished seed with {other}, so the two are not compared"
-    words = f"the same as {other} on average" if gap.mean == 0 else f"{metric.difference(gap.mean)} than {other}"
-    if gap.low is None:
-        return f"{words} in the one seed both ran; one seed gives no interval, so no difference can be claimed"
-    bounds = f"95 % interval {metric.ends(gap)} over {seeds(gap.n)}"
-    if claim(gap) == "none":
-        return f"{words}, but the {bounds} contains 0: no difference can be claimed"
-    return f"{words} ({bounds})"
-
-
 def _tally(pairs: Sequence[tuple[Arm, Arm]]) -> list[str]:
     """One sentence per competitor that met its reference in several settings."""
     outcomes: dict[tuple[str, str], list[str]] = {}
@@ -245,7 +225,7 @@ def _warned(run: RunRecord) -> bool:
 
 
 def _failures(arms: Sequence[Arm]) -> list[str]:
-    runs = [run for arm in arms for run in arm.runs if run.status != "ok"]
+    runs = [run for arm in arms if not arm.is_whole for run in arm.runs if run.status != "ok"]
     if not runs:
         return []
     names = listing([f"{run.run_id} ({run.status.replace('_', ' ')})" for run in runs])

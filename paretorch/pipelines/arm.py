@@ -103,7 +103,7 @@ class Arm:
             trained = replace(trained, dense=None)
         tuning = best.tuning_at((step_s or {}).get(kind))
         named = replace(identity, others={**identity.others, "tuning": tuning})
-        return writer.finish(directory, trainer, trained, named, timed=timed)
+        return writer.finish(directory, trainer, trained, named, timed=timed and self.compression.compresses)
 
 
 def compress(
@@ -131,7 +131,11 @@ def compress(
     def trial(rate: float | None, own: Trainer) -> Trained:
         result = _at(compression, rate).run_from(own, begin)
         return Trained(
-            model=result.model, entries=result.entries, edits=result.edits, dense=dense.model, notes=result.notes
+            model=result.model,
+            entries=result.entries,
+            edits=result.edits,
+            dense=dense.model if compression.compresses else None,
+            notes=result.notes,
         )
 
     return tuned(trial, rates, trainer, epochs=compression.granted_epochs)

@@ -62,6 +62,8 @@ class Compression(ABC):
     Attributes:
         epochs: how long one model is trained; None if that is given in minutes.
         from_dense: whether the model comes from the dense one, whose training is then part of its cost.
+        compresses: whether the model differs from the dense one in more than the values of its weights; if not, it is
+            not timed beside the dense one, and nothing is looked for that compression broke.
         shared_key: names what is trained once per seed for all arms of this key, as a folder `runs/<key>-s<seed>`; two
             compressions of one key must train the same. None: nothing is shared.
         trial_kind: the kind of phase at whose time per step a comparison charges a trial that is not kept, which may
@@ -70,6 +72,7 @@ class Compression(ABC):
 
     epochs: float | None
     from_dense: bool = True
+    compresses: bool = True
     shared_key: str | None = None
     trial_kind: ClassVar[str] = "retrain"
 

@@ -11,6 +11,7 @@ from paretorch.recipes.arm_table import ArmTable
 from paretorch.recipes.bimp_table import BimpTable
 from paretorch.recipes.cut_table import CutTable
 from paretorch.recipes.elastic_table import DpodTable, ElasticTable
+from paretorch.recipes.from_scratch_table import FromScratchTable
 from paretorch.recipes.gradual_table import (
     ContinuousTable,
     DnwTable,
@@ -49,6 +50,7 @@ METHODS: dict[str, type[ArmTable]] = {
     "rigl": RiglTable,
     "continuous-sparsification": ContinuousTable,
     "ticket-search": TicketTable,
+    "train": FromScratchTable,
     "share": SharedTable,
 }
 

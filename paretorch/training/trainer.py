@@ -102,9 +102,20 @@ class Trainer:
 
     def in_directory(self, directory: RunDirectory | None) -> "Trainer":
         """The same trainer with another directory, for a part of a run that has one of its own."""
+        return self._like(self.settings, directory)
+
+    def with_settings(self, settings: TrainSettings) -> "Trainer":
+        """The same trainer with other settings, for an arm that brings its own optimizer.
+
+        Raises:
+            InputError: as the class.
+        """
+        return self._like(settings, self.directory)
+
+    def _like(self, settings: TrainSettings, directory: RunDirectory | None) -> "Trainer":
         return Trainer(
             self.task,
-            self.settings,
+            settings,
             seed=self.seed,
             directory=directory,
             metered=self.metered,

@@ -16,6 +16,7 @@ from paretorch.evidence.report import write_report
 from paretorch.evidence.report.sensitivity_page import write_sensitivity_page
 from paretorch.evidence.report.style import DARK, DISTINCT, PAGE_DARK, PAGE_LIGHT, marks
 from tests.evidence.families import BASE, FAST, REFUSED, diverged, family, write
+from tests.evidence.grids import dense, point, valley
 from tests.evidence.sensitivities import sensitivities
 from tests.evidence.test_report import Page
 
@@ -75,11 +76,13 @@ def files(sweep, tmp_path_factory):
     other = [replace(run, recipe_hash="b", quality=run.quality - 0.01) for run in runs]
     for run in runs[3:]:
         run.notes.append("x" * 300)  # what no narrow screen can hold without breaking it
+    failing = point("Adam " + "x" * 60, 100.0, 0.01, [None, 0.9, 0.9])
     given = {
         "run": [runs[-1]],
         "sweep": runs,
         "losses": losses,
         "comparison": {"runs/a": runs, "runs/b": other, "runs/c": losses},
+        "grids": [*dense(), *valley("AvaGrad", follows=False), *valley("Adam " + "x" * 60, follows=True), *failing],
     }
     pages = {name: write_report(records, folder / f"{name}.html", command="c" * 300) for name, records in given.items()}
     layers = write_sensitivity_page(sensitivities("x" * 80, *(f"l{i}" for i in range(20))), folder / "sensitivity.html")
@@ -165,13 +168,13 @@ def visit(browser):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison", "speedup", "sensitivity"])
+@pytest.mark.parametrize("name", ["run", "sweep", "losses", "comparison", "grids", "speedup", "sensitivity"])
 def test_every_page_is_drawn_readable_and_fits_the_screen(visit, files, name, scheme):
     seen = visit(files[name], width=WIDTHS[0], scheme=scheme)
     figures = Page(files[name].read_text(encoding="utf-8")).figures()
     assert figures
     shown = {key: [t for t in figure["data"] if t.get("visible", True) is True] for key, figure in figures.items()}
-    assert seen.traces() == {key: len(traces) for key, traces in shown.items()}
+    assert seen.traces() == {key: sum(t["type"] == "scatter" for t in traces) for key, traces in shown.items()}
     assert all(shown.values())
     palette = PAGE_LIGHT if scheme == "light" else PAGE_DARK
     seen.settle(paper=palette["card"])

@@ -1,11 +1,13 @@
 """The page that puts sweeps side by side: a section per workload, a panel per folder, all panels on the same axes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretorch.evidence.arms import baseline_of, difference
+from paretorch.evidence.arms import Arm, baseline_of, compressed_of, difference
 from paretorch.evidence.comparison import Workload, between_folders, findings
+from paretorch.evidence.difference_words import claim
+from paretorch.evidence.grids import leading
 from paretorch.evidence.quantities import sparsity
 from paretorch.evidence.reference_words import references_of
 from paretorch.evidence.report.axes import Axis, axes_of
@@ -18,7 +20,7 @@ from paretorch.evidence.report.series import marks_of
 from paretorch.evidence.report.sweep_page import MANY, figure_of, verdict_parts
 from paretorch.evidence.report.sweep_tables import CLAIMS, cost_table, quality_table, speed_table
 from paretorch.evidence.report.table import UNKNOWN, Table, count, exact, mean, stacked, without_empty_columns
-from paretorch.evidence.verdict import claim, headline_arm
+from paretorch.evidence.verdict import headline_arm
 from paretorch.evidence.words import listing, percent, plural
 
 
@@ -55,11 +57,12 @@ def _section(workload: Workload, key: str, figures: dict[str, dict[str, Any]]) -
         sentences, folded = verdict_parts(next(iter(workload.folders.values())))
     else:
         sentences, folded = findings(workload), between_folders(workload)
-    every = [arm for arms in workload.folders.values() for arm in arms]
+    folders = {folder: leading(arms) for folder, arms in workload.folders.items()}
+    every = [arm for arms in folders.values() for arm in arms]
     tables = [
-        _stacked({folder: quality_table(arms, baseline_of(arms)) for folder, arms in workload.folders.items()}),
-        _stacked({folder: cost_table(arms, among=every) for folder, arms in workload.folders.items()}),
-        _stacked({folder: speed_table(arms, baseline_of(arms)) for folder, arms in workload.folders.items()}),
+        _stacked({folder: quality_table(arms, baseline_of(arms)) for folder, arms in folders.items()}),
+        _stacked({folder: cost_table(arms, among=every) for folder, arms in folders.items()}),
+        _stacked({folder: speed_table(arms, baseline_of(arms)) for folder, arms in folders.items()}),
         _between_table(workload),
     ]
     return {
@@ -70,24 +73,24 @@ def _section(workload: Workload, key: str, figures: dict[str, dict[str, Any]]) -
         "folded": folded,
         "open": len(folded) <= MANY,
         "left_out": workload.left_out,
-        "rows": _panels(workload, key, figures),
+        "rows": _panels(folders, key, figures),
         "tables": [table for table in tables if table],
     }
 
 
-def _panels(workload: Workload, key: str, figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _panels(folders: Mapping[str, Sequence[Arm]], key: str, figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """One row of panels per cost axis: a panel per folder, on equal axes, with the other folders' fronts behind."""
     axes: dict[tuple[str, str], dict[str, Axis]] = {}
-    for folder, arms in workload.folders.items():
+    for folder, arms in folders.items():
         for axis in axes_of(arms, baseline_of(arms)):
             axes.setdefault((axis.key, axis.label), {})[folder] = axis
-    marks = marks_of([arm for arms in workload.folders.values() for arm in arms])
+    marks = marks_of([arm for arms in folders.values() for arm in arms])
     rows = []
     for number, found in enumerate(axes.values()):
-        fronts = {folder: front_of(workload.folders[folder], axis) for folder, axis in found.items() if axis.can_rank}
+        fronts = {folder: front_of(folders[folder], axis) for folder, axis in found.items() if axis.can_rank}
         panels = []
         for position, (folder, axis) in enumerate(found.items()):
-            arms = workload.folders[folder]
+            arms = folders[folder]
             references = references_of(arms)
             name = f"{key}-{number}-{axis.key}-{position}"
             others = {other: points for other, points in fronts.items() if other != folder and len(points) > 1}
@@ -106,7 +109,7 @@ def _glance(workloads: Sequence[Workload]) -> Table:
         metric = workload.metric
         for folder, arms in workload.folders.items():
             baseline = baseline_of(arms)
-            compressed = [arm for arm in arms if not arm.is_baseline and arm.quality is not None]
+            compressed = compressed_of(arms)
             chosen = headline_arm(compressed, baseline)[0] if compressed and baseline else None
             gap = difference(chosen, baseline) if chosen and baseline else None
             rows.append(

@@ -37,7 +37,7 @@ def arms_shown_first(arms: Sequence[Arm]) -> set[str]:
 
     def level(arm: Arm) -> float:
         found = arm.interval(removed_share)
-        return -1.0 if found is None else found.mean
+        return (0.0 if arm.is_whole else -1.0) if found is None else found.mean
 
     drawable = [arm for arm in arms if any(run.curves for run in arm.runs)]
     highest = max(map(level, drawable), default=0.0)

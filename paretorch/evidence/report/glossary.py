@@ -51,6 +51,12 @@ _TEACHER = {
     "teacher": "A trained model, here the dense one, whose outputs a model is trained to match. Its forward passes are "
     "counted apart from the training examples.",
 }
+_GRID = {
+    "epsilon": "What an adaptive optimizer adds to the root of the second moment: large, it moves all weights alike, "
+    "as SGD does; small, each at a rate of its own.",
+    "expected best of n": "The mean, over all choices of n settings of a grid, of the best validation quality among "
+    "them.",
+}
 _METHODS = {
     "IMP": "Iterative magnitude pruning: set the smallest weights to zero, retrain, in one or more cycles.",
     "cut": "Structured pruning: whole channels, heads or hidden units are removed and tensors become smaller; then "
@@ -75,6 +81,7 @@ def terms(arms: Sequence[Arm]) -> dict[str, str]:
     found = {word: known[word] for word in dict.fromkeys(used) if word in known}
     runs = [run for arm in arms for run in arm.runs]
     found |= _LONGEST_PATH if have_parallel_phases(runs) else {}
+    found |= _GRID if any(arm.is_whole for arm in arms) else {}
     return found | (_TEACHER if have_teachers(runs) else {}) | _ALWAYS
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from paretorch.evidence.arms import Arm, difference
+from paretorch.evidence.arms import Arm, compressed_of, difference
+from paretorch.evidence.difference_words import claim
 from paretorch.evidence.quantities import (
     best_dense_speeds,
     have_parallel_phases,
@@ -30,7 +31,7 @@ from paretorch.evidence.report.table import (
     spread,
     zeros,
 )
-from paretorch.evidence.verdict import claim, contrasts
+from paretorch.evidence.verdict import contrasts
 from paretorch.evidence.words import grouped, percent
 
 REFERENCE = "1 (the reference)"
@@ -165,7 +166,7 @@ def speed_table(arms: Sequence[Arm], baseline: Arm | None) -> Table | None:
 
 def comparison_table(arms: Sequence[Arm]) -> Table | None:
     """Paired differences between arms that differ in one factor; None without any."""
-    pairs = contrasts([arm for arm in arms if not arm.is_baseline and arm.quality is not None])
+    pairs = contrasts(compressed_of(arms))
     if not pairs:
         return None
     metric = pairs[0][0].metric
