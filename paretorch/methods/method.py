@@ -94,6 +94,13 @@ class Run(ABC):
                 that is left out starts with an empty state.
         """
 
+    def share_buffers(self) -> None:
+        """Give all processes the buffers of the first, as every forward pass of a wrapped model does."""
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if together and torch.distributed.get_world_size() > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     @abstractmethod
     def log(self, **scalars: float) -> None:
         """Attach numbers to the current step of the run's curve."""

@@ -61,12 +61,6 @@ class TrainingRun(Run):
         wrapped = self.wrapped
         return wrapped.no_sync() if isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
 
-    def share_buffers(self) -> None:
-        """Give all processes the buffers of the first, as every forward pass of the wrapped model does."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
-
     def backward(self, loss: Tensor) -> None:
         scaler = self.accelerator.scaler
         with self._full_precision():

@@ -111,6 +111,16 @@ def test_a_round_goes_on_with_weights_and_momentum_and_resets_the_logits(legacy:
         assert all(torch.equal(a, b) for a, b in zip(seen[kind], after.momentum[kind], strict=True))
 
 
+def test_a_round_that_masks_other_weights_than_the_one_before_is_refused() -> None:
+    own = trainer()
+    model = own.model()
+    first = SearchRound(sparsity=0.5)
+    own.fit(model, phase="search-0", num_steps=20, methods=[first])
+    second = SearchRound(sparsity=0.5, previous=first.left, exclude="output")
+    with pytest.raises(InputError, match=r"masked \['hidden.weight', 'output.weight'\], and this one masks \['hidden"):
+        own.fit(model, phase="search-1", num_steps=20, methods=[second])
+
+
 def test_rewinding_restores_weights_and_running_statistics_of_the_step_with_c_in_the_ticket() -> None:
     own = trainer()
     model, spy, point, method = own.model(), Spy(), RewindPoint(7), SearchRound(sparsity=0.6)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run
 from paretorch.methods.sparsity.continuous.method import ContinuousSparsification
 
@@ -59,6 +60,11 @@ class SearchRound(ContinuousSparsification):
         super().start(run)
         if self.previous is None:
             return
+        if set(self.previous.weights) != set(self.logits):
+            raise InputError(
+                f"the round before masked {sorted(self.previous.weights)}, and this one masks {sorted(self.logits)}; "
+                "give all rounds the same include and exclude"
+            )
         for name, weight in self._weights():
             weight.copy_(self.previous.weights[name])
         self.logits.load_state_dict(self.previous.logits)
@@ -94,6 +100,7 @@ class RewindPoint(Method):
 
     def before_forward(self, run: Run) -> None:
         if run.step == self.step:
+            run.share_buffers()
             self.state = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
