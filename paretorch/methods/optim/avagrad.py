@@ -157,13 +157,7 @@ class AvaGrad(DelayedOptimizer):
         group["gamma"] = torch.ones((), dtype=kind, device=like.device)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As in torch.optim.
-
-        Raises:
-            InputError: for the state of an optimizer that has no gamma.
-        """
-        if not all("gamma" in group for group in state_dict["param_groups"]):
-            raise InputError(f"{type(self).__name__} needs a state that holds gamma; this is one of another optimizer")
+        """As `DelayedOptimizer.load_state_dict`."""
         kept = [group["gamma"] for group in self.param_groups]
         super().load_state_dict(state_dict)
         for group, own in zip(self.param_groups, kept, strict=True):
@@ -187,7 +181,8 @@ class AvaGrad(DelayedOptimizer):
         for group, own in zip(self.param_groups, alone, strict=True):
             square, count = (next(own_sums) if own else reduced[-1]).unbind()
             fresh = (count / square).sqrt().to(group["gamma"])
-            fresh = torch.where(count > 0, fresh, group["gamma"])  # nothing counted: as before
+            known = (count > 0) & (square > 0)  # else nothing counted, or every second moment overflowed: as before
+            fresh = torch.where(known, fresh, group["gamma"])
             gammas.append(group["gamma"].clone() if group["gamma_mode"] == "stale" else fresh)
             group["gamma"].copy_(fresh)
         return gammas

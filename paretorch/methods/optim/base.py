@@ -14,6 +14,7 @@ from paretorch.methods.optim.passes import CPU_BLOCK, BlockPass, Bucket, ListPas
 from paretorch.methods.sparsity.zeroing import local
 
 EPS_RANGE = (1e-15, 1e15)  # outside of it sums of 1 / eps^2 leave the range of float32
+OWN_SETTINGS = frozenset({"gamma_mode", "norm_scope", "norm_over"})  # of AvaGrad alone
 Work = list[ListPass | BlockPass]
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
@@ -43,6 +44,23 @@ class DelayedOptimizer(Optimizer):
         """
         super().add_param_group(param_group)
         check_group(self.param_groups[-1])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch.optim.
+
+        Raises:
+            InputError: for the state of another optimizer, whose groups hold other settings; nothing is loaded then.
+        """
+        for group in state_dict["param_groups"]:
+            missing = sorted(self.defaults.keys() - group.keys())
+            foreign = sorted(OWN_SETTINGS & group.keys() - self.defaults.keys())
+            if missing or foreign:
+                words = f"lacks {missing}" if missing else f"holds {foreign}"
+                raise InputError(
+                    f"a group of the state {words}: it is of another optimizer than {type(self).__name__}; load it "
+                    "into one of the class that saved it"
+                )
+        super().load_state_dict(state_dict)
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from paretorch.errors import InputError
+from paretorch.errors import InputError, NotFiniteError
 from paretorch.methods.sharing.absorbing import absorb_, check_norms
 from paretorch.methods.sharing.similarity import similarity
 from paretorch.methods.sharing.templates import SharedGroup, shared_groups
@@ -95,8 +95,8 @@ def fold_(
         What was done.
 
     Raises:
-        InputError: if the model shares nothing, for a threshold out of range or a wrong pair of `norms`. The model is
-            then unchanged.
+        InputError: if the model shares nothing, for a threshold out of range or a wrong pair of `norms`.
+        NotFiniteError: for templates or coefficients that are NaN or infinite. The model is then unchanged.
 
     Warns:
         UserWarning: if the folded model has more parameters than the one with templates.
@@ -108,6 +108,10 @@ def fold_(
     groups = shared_groups(model)
     if not groups:
         raise InputError(f"{type(model).__name__} has no layers that share templates; call share_ first")
+    if bad := [name for name, group in groups.items() if not _is_finite(group)]:
+        raise NotFiniteError(
+            f"the templates or coefficients of {', '.join(bad)} are NaN or infinite: nothing can be folded"
+        )
     pairs = dict(norms or {})
     check_norms(model, pairs)
     modules, before = dict(model.named_modules()), _count(model)
@@ -232,6 +236,10 @@ def _gram(templates: Tensor) -> Tensor:
     """<T_i, T_j>, (k, k) in float64: all that norms of combinations depend on."""
     flat = templates.flatten(1).cpu().double()
     return flat @ flat.T
+
+
+def _is_finite(group: SharedGroup) -> bool:
+    return bool(group.bank.templates.isfinite().all()) and bool(group.coefficients.isfinite().all())
 
 
 def _count(model: nn.Module) -> int:

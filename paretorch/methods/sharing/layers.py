@@ -8,16 +8,23 @@ layer is exchanged in place. Whoever reads `layer.weight` gets the weight of thi
 parameter, whatever prunes or replaces weights refuses the layer.
 
 A bank is a child of the first of its layers, and the others only refer to it, so that a state dict holds each template
-once. (The authors register it under every layer, and state dicts hold it once per user.)
+once. (The authors register it under every layer, and state dicts hold it once per user.) So that layer must stay in
+the model, and who freezes it freezes the templates of all. What is written into `layer.weight` is lost: it is made anew
+at every access.
 
 Source: Savarese and Maire, ICLR 2019, section 3. Changing the class in place, and scaled layers, are ours.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from paretorch.errors import InputError
+
+NO_WEIGHT = "the layer has no weight of its own to draw: draw a plain model and share or fold it again"
 
 
 class TemplateBank(nn.Module):
@@ -31,6 +38,14 @@ class TemplateBank(nn.Module):
     def __init__(self, templates: nn.Parameter, *, group: str) -> None:
         super().__init__()
         self.templates, self.group = templates, group
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`to`, `half` and so on: a memory format of the model's images is none of the templates, of one axis more."""
+
+        def flat(tensor: Tensor) -> Tensor:
+            return fn(tensor.flatten(1)).view(tensor.shape)
+
+        return super()._apply(flat, recurse)
 
     def combined(self, coefficients: Tensor) -> Tensor:
         """The weight of the coefficients (k,), in the templates' precision also under autocast."""
@@ -55,6 +70,14 @@ class SharedLayer(nn.Module):
         return self.bank.combined(self.coefficients)
 
     weight: Any = property(_made)  # torch's layers declare an attribute, which a property may not override by type
+
+    def reset_parameters(self) -> None:
+        """Refused: torch would draw a weight that nobody keeps.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(NO_WEIGHT)
 
 
 class SharedLinear(SharedLayer, nn.Linear):
@@ -89,6 +112,14 @@ class ScaledLayer(nn.Module):
         return self.scale * self.base
 
     weight: Any = property(_made)  # torch's layers declare an attribute, which a property may not override by type
+
+    def reset_parameters(self) -> None:
+        """Refused: torch would draw a weight that nobody keeps.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(NO_WEIGHT)
 
 
 class ScaledLinear(ScaledLayer, nn.Linear):

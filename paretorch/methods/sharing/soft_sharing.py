@@ -82,7 +82,8 @@ class SoftSharing(Method):
         """Share, and set the coefficients apart in the main optimizer.
 
         Raises:
-            InputError: as `share_`, or if nothing is shared and `templates` is None.
+            InputError: as `share_`; if nothing is shared and `templates` is None; or if templates left the model with
+                the layer that held them.
         """
         self.folding = None
         if self.templates is not None:
@@ -92,6 +93,12 @@ class SoftSharing(Method):
         elif not shared_groups(run.model):
             raise InputError(
                 f"{type(run.model).__name__} shares nothing: give templates=..., or a model such as shared_wide_resnet"
+            )
+        held = {id(parameter) for parameter in run.model.parameters()}
+        if lost := [name for name, one in shared_groups(run.model).items() if id(one.bank.templates) not in held]:
+            raise InputError(
+                f"the templates of {lost} are no parameters of the model: their first layer, which holds them, was "
+                "taken out; share the layers after the model has its final shape"
             )
         self._apart = list(mixing_parameters(run.model).values())
         set_apart_(run.optimizer, self._apart)

@@ -105,9 +105,18 @@ def test_a_copy_goes_on_by_itself() -> None:
     assert_same(run(twin, steps[3:]), seen, within=0.0)
 
 
-def test_the_state_of_an_optimizer_without_gamma_is_refused() -> None:
-    with pytest.raises(InputError, match="a state that holds gamma"):
-        AvaGrad(params()).load_state_dict(Adam(params()).state_dict())
+def test_the_state_of_another_optimizer_is_refused_and_nothing_is_loaded() -> None:
+    lacks, holds = r"lacks \[.*'decoupled'", r"holds \['gamma_mode', 'norm_over'"
+    for own, other, message in (
+        (AvaGrad(params()), Adam(params()), lacks),
+        (DelayedAdam(params(), 0.1), Adam(params()), lacks),
+        (AvaGrad(params()), DelayedAdam(params(), 0.1), r"lacks \['gamma_mode'"),
+        (DelayedAdam(params(), 0.1), AvaGrad(params(), norm_over="active"), holds),
+    ):
+        before = repr(own)
+        with pytest.raises(InputError, match=f"a group of the state {message}.* of another optimizer than"):
+            own.load_state_dict(other.state_dict())
+        assert repr(own) == before
 
 
 def test_dead_entries_and_small_eps_shrink_gamma_as_predicted_and_active_entries_alone_do_not() -> None:
@@ -126,6 +135,17 @@ def test_dead_entries_and_small_eps_shrink_gamma_as_predicted_and_active_entries
     assert found["all"][0] == pytest.approx(eps * np.sqrt(d / dead), rel=1e-6)
     assert found["all"][1] < 0.03 * 10  # the first step, at rate 1, is all there is
     assert found["active"][0] > 1e-3
+
+
+def test_where_every_second_moment_overflows_gamma_stays_and_nothing_becomes_nan() -> None:
+    p = nn.Parameter(torch.ones(4))
+    optimizer = AvaGrad([p], 0.1)
+    for size in (1.0, 1e30, 1.0):
+        p.grad = torch.full((4,), size)
+        optimizer.step()
+    assert optimizer.state[p]["exp_avg_sq"].isinf().all()
+    assert optimizer.param_groups[0]["gamma"].isfinite()
+    assert p.isfinite().all()
 
 
 def test_the_closure_is_called_once_with_gradients_and_its_loss_comes_back() -> None:
