@@ -24,8 +24,8 @@ from paretorch.training.tasks.images.cifar10 import CIFAR10
 from paretorch.training.trainer import Trainer
 
 SGD = OptimizerSpec(lr=PEAK, weight_decay=WEIGHT_DECAY)
-CIFAR_IMAGES, CIFAR_EVALUATION = 10_000, 1000
-DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS = 10_000, 500, 10
+CIFAR_IMAGES, CIFAR_EVALUATION = 8000, 1000
+DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS = 6000, 500, 10
 
 Tried = tuple[tuple[float, float], ...]
 
@@ -41,6 +41,7 @@ class Problem:
         epochs: of all training of an arm.
         finetune_epochs: of them, in the arm that fine-tunes.
         seeds, sparsities: paired; what matters most first.
+        early: how many of the sparsities are run before the rest.
         cycles: prune-retrain cycles of BIMP above 90 %; one below.
         tried: `mask_lr` and `strength` of every training of the search.
         search_at: sparsities at which is searched; the others take what is chosen at the nearest of them.
@@ -57,6 +58,7 @@ class Problem:
     finetune_epochs: float
     seeds: tuple[int, ...]
     sparsities: tuple[float, ...]
+    early: int
     cycles: int
     tried: Tried
     search_at: tuple[float, ...]
@@ -127,6 +129,7 @@ FASHION = Problem(
     finetune_epochs=2.5,
     seeds=FULL.seeds,
     sparsities=(0.9, 0.98, 0.95),
+    early=3,
     cycles=3,
     tried=((1.0, 1.0), (1.0, 10.0)),
     search_at=(0.9, 0.98),
@@ -135,12 +138,13 @@ FASHION = Problem(
 CIFAR = Problem(
     name="CIFAR-10, 16x16",
     task=halved_cifar10,
-    batch_size=32,
+    batch_size=16,
     optimizer=SGD,
-    epochs=1.6,
-    finetune_epochs=0.4,
+    epochs=1,
+    finetune_epochs=0.25,
     seeds=(0, 1, 2),
     sparsities=(0.9, 0.98, 0.95),
+    early=2,
     cycles=1,
     tried=((1.0, 1.0), (1.0, 10.0)),
     search_at=(0.95,),
@@ -149,13 +153,14 @@ CIFAR = Problem(
 DIFFUSION = Problem(
     name="diffusion",
     task=diffusion,
-    batch_size=32,
+    batch_size=16,
     optimizer=OptimizerSpec(name="adam", lr=2e-3),
     clip_norm=1.0,
-    epochs=1.2,
-    finetune_epochs=0.3,
+    epochs=1,
+    finetune_epochs=0.25,
     seeds=(0, 1, 2),
     sparsities=(0.8, 0.9),
+    early=1,
     cycles=1,
     tried=((10.0, 1.0), (100.0, 1.0)),
     search_at=(0.8,),
@@ -170,6 +175,7 @@ DIGITS = Problem(
     finetune_epochs=1,
     seeds=(0, 1, 2),
     sparsities=(0.8,),
+    early=1,
     cycles=1,
     tried=((1.0, 1.0), (1.0, 10.0)),
     search_at=(0.8,),

@@ -127,10 +127,20 @@ def chosen(results: Mapping[str, Any], quick: bool) -> dict[tuple[str, float], d
 
 def arms_of(problem: Problem) -> list[tuple[int, str, float]]:
     """Every arm with every sparsity at which it is run, behind the stage of the grid that it belongs to."""
-    main = [(int(sparsity == MIDDLE), arm, sparsity) for sparsity in problem.sparsities for arm in ARMS if arm != FIXED]
-    beside = (FIXED, *TICKET_ARMS) if problem.tickets else ()
+    main = [
+        (int(place >= problem.early), arm, sparsity)
+        for place, sparsity in enumerate(problem.sparsities)
+        for arm in ARMS
+        if arm != FIXED
+    ]
+    beside = (*TICKET_ARMS, FIXED) if problem.tickets else ()
     ends = [sparsity for sparsity in problem.sparsities if sparsity != MIDDLE]
-    return [(0, DENSE, 0.0), *main, *((1, arm, sparsity) for sparsity in ends for arm in beside)]
+    top = max(problem.sparsities)
+    return [
+        (0, DENSE, 0.0),
+        *main,
+        *((0 if sparsity == top else 2, arm, sparsity) for sparsity in ends for arm in beside),
+    ]
 
 
 def grid(quick: bool, data: Path, classifier: Path, searched: Chosen) -> list[Cell]:
@@ -194,10 +204,10 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
             f"{len(tried.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many further arms. The "
             "other arms of CS and the searches for a ticket take the same settings.",
             "The fixed temperature is beta = 1 throughout, and the largest logits are kept at the end.",
-            f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 32; accuracies "
+            f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 16; accuracies "
             "are far below those of full training. Statistics of batch normalisation are computed anew for every "
             "finished model, the dense one included.",
-            f"Diffusion: a U-Net, trained by Adam in batches of 32 of {DIFFUSION_IMAGES} images of Fashion-MNIST. "
+            f"Diffusion: a U-Net, trained by Adam in batches of 16 of {DIFFUSION_IMAGES} images of Fashion-MNIST. "
             f"{DIFFUSION_SAMPLES} samples in {SAMPLING_STEPS} steps: its distances compare with each other and with no "
             "others.",
             "Tickets: the phases of a search of three rounds and of three prunings with rewinding are equally long, "
