@@ -10,6 +10,7 @@ from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report import write_report
 from paretorch.evidence.report.similarity_by_arm import (
     ARMS,
+    GROUPS,
     mean_matrix,
     similarity_by_arm,
     similarity_by_arm_places,
@@ -50,17 +51,17 @@ SWEEP = [
 ]
 
 
-def test_a_figure_per_group_holds_a_heat_map_per_arm_with_the_mean_over_seeds() -> None:
+def test_a_heat_map_per_group_and_arm_holds_the_mean_over_seeds() -> None:
     figures = similarity_by_arm(arms_of(SWEEP))
-    assert list(figures) == ["similarity-0", "similarity-1"]
-    first, second = figures["similarity-0"]["data"]
+    assert list(figures) == ["similarity-0-0", "similarity-0-1", "similarity-1-0", "similarity-1-1"]
+    (first,), (second,), (third,), _ = (figure["data"] for figure in figures.values())
     assert first["z"] == [[1, 0.5], [0.5, 1]]
     assert second["z"] == [[1, 1], [1, 1]]
-    assert first["x"] == ["stage.&lt;1&gt;.conv1", "stage.1.conv2"]
-    assert (first["xaxis"], second["xaxis"]) == ("x", "x2")
-    assert [trace["showscale"] for trace in (first, second)] == [True, False]
-    titles = [note["text"] for note in figures["similarity-0"]["layout"]["annotations"]]
-    assert titles == ["two templates", "one &amp; one"]
+    assert third["z"] == [[1, 0.5], [0.5, 1]]
+    assert first["x"] == first["y"] == ["stage.&lt;1&gt;.conv1", "stage.1.conv2"]
+    first_group, second_group = similarity_by_arm_places(arms_of(SWEEP))
+    assert [panel["key"] for panel in first_group["panels"]] == ["similarity-0-0", "similarity-0-1"]
+    assert [panel["title"] for panel in second_group["panels"]] == ["two templates", "one & one"]
 
 
 def test_a_run_that_failed_and_a_run_of_other_layers_are_in_no_mean() -> None:
@@ -87,31 +88,34 @@ def test_a_group_that_an_arm_does_not_have_is_not_known_and_has_no_heat_map() ->
     table = similarity_by_arm_table(arms)
     assert table is not None
     assert [row[2:] for row in table.rows] == [["0.10", "\N{EN DASH}"], ["\N{EN DASH}", "0.20"]]
-    assert [len(figure["data"]) for figure in similarity_by_arm(arms).values()] == [1, 1]
+    assert list(similarity_by_arm(arms)) == ["similarity-0-0", "similarity-1-1"]
 
 
 def test_the_page_shows_figures_captions_and_the_table(tmp_path: Path) -> None:
     page = Page(write_report(SWEEP, tmp_path / "r.html", command="c").read_text(encoding="utf-8"))
-    assert len(page.figures()["similarity-1"]["data"]) == 2
+    assert page.figures()["similarity-1-1"]["data"][0]["z"] == [[1, 1], [1, 1]]
     assert page.tables["table-similarity"][0] == ["arm", "runs", "layer1", "layer2"]
     body = " ".join(page.text)
     assert "Layer similarity: layer2" in body
     assert "Shared layers" in body
 
 
-def test_the_first_arms_are_drawn_and_it_is_said_how_many_there_are() -> None:
-    arms = arms_of([run(f"k={k}", 0, {"layer1": 0.5}) for k in range(ARMS + 2)])
-    assert len(similarity_by_arm(arms)["similarity-0"]["data"]) == ARMS
-    assert similarity_by_arm_places(arms)[0]["caption"].endswith(f"The first {ARMS} of {ARMS + 2} arms.")
+def test_the_first_arms_and_groups_are_drawn_and_it_is_said_how_many_there_are() -> None:
+    named = {f"layer{n}": 0.5 for n in range(GROUPS + 1)}
+    arms = arms_of([run(f"k={k}", 0, named) for k in range(ARMS + 2)])
+    assert len(similarity_by_arm(arms)) == ARMS * GROUPS
+    caption = similarity_by_arm_places(arms)[0]["caption"]
+    assert caption.endswith(f"The first {ARMS} of {ARMS + 2} arms. The first {GROUPS} of {GROUPS + 1} groups.")
 
 
 @pytest.mark.parametrize("size", [8, 9])
-def test_numbers_stand_in_the_entries_where_there_is_room(size: int) -> None:
+def test_numbers_stand_in_the_entries_where_there_is_room_and_else_a_scale_beside_them(size: int) -> None:
     record = run("k", 0, {"layer1": 0.5})
     names = [f"layer{i}" for i in range(size)]
     record.phases[0]["similarity"]["layer1"] = {"layers": names, "matrix": [[1.0] * size] * size}
-    (trace,) = similarity_by_arm(arms_of([record]))["similarity-0"]["data"]
+    (trace,) = similarity_by_arm(arms_of([record]))["similarity-0-0"]["data"]
     assert ("texttemplate" in trace) == (size == 8)
+    assert trace["showscale"] == (size == 9)
 
 
 def test_a_sweep_whose_layers_share_nothing_has_no_such_part(tmp_path: Path) -> None:

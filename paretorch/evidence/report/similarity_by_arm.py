@@ -1,49 +1,46 @@
-"""How alike the layers that share templates became, arm by arm: a figure per group, a heat map per arm, and a table.
+"""How alike the layers that share templates became, arm by arm: a small heat map per group and arm, and a table.
 
 entry of a heat map = mean over the finished runs of an arm of S_ij        S: the layer similarity of one run
 """
 
-import html
-import textwrap
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from plotly.subplots import make_subplots
+import plotly.graph_objects as go
 
 from paretorch.evidence.arms import Arm
 from paretorch.evidence.quantities import similarities_of
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report.layout import finished
-from paretorch.evidence.report.similarity import CAPTION, DRAWN, heat_map, mean_of_pairs
+from paretorch.evidence.report.similarity import CAPTION, heat_map, mean_of_pairs
 from paretorch.evidence.report.table import UNKNOWN, Table, count
 
-ARMS = 6  # heat maps of a figure
-COLUMNS = 3
+ARMS, GROUPS = 6, 3  # with heat maps, so that a page stays small; records hold all
 WRITTEN = 8  # layers of a group whose entries have room for their numbers
-WRAPPED = 28  # characters of a line above a heat map
-PANEL = 210  # pixels
+HEIGHT, MARGIN = 240, 10  # pixels
 
 
 def similarity_by_arm(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
-    """Key -> figure, for the first groups; {} where no layers share templates."""
-    shared = sharing_arms(arms)[:ARMS]
-    return {f"similarity-{n}": _figure(shared, group) for n, group in enumerate(groups_of(shared)[:DRAWN])}
+    """Key -> heat map, for the first groups of the first arms; {} where no layers share templates."""
+    return {panel["key"]: _heat_map(*found) for group in _drawn(arms).values() for panel, found in group}
 
 
-def similarity_by_arm_places(arms: Sequence[Arm]) -> list[dict[str, str]]:
-    """What the template needs to place these figures: key, title and caption of each."""
+def similarity_by_arm_places(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """What the template needs to place them: of each group a title, a caption and its "panels"."""
     shared = sharing_arms(arms)
-    groups = groups_of(shared[:ARMS])
-    left = [f" The first {ARMS} of {len(shared)} arms."] if len(shared) > ARMS else []
-    left += [f" The first {DRAWN} of {len(groups)} groups."] if len(groups) > DRAWN else []
-    places = []
-    for number, group in enumerate(groups[:DRAWN]):
-        caption = "Mean over seeds; layers in the order of the model, from the upper left corner."
-        if number == 0:
-            caption = f"{CAPTION} {caption}{''.join(left)}"
-        places.append({"key": f"similarity-{number}", "title": f"Layer similarity: {group}", "caption": caption})
-    return places
+    groups = groups_of(shared)
+    caption = f"{CAPTION} Means over seeds; layers in the order of the model, from the upper left corner."
+    caption += f" The first {ARMS} of {len(shared)} arms." if len(shared) > ARMS else ""
+    caption += f" The first {GROUPS} of {len(groups)} groups." if len(groups) > GROUPS else ""
+    return [
+        {
+            "title": f"Layer similarity: {group}",
+            "caption": "" if number else caption,
+            "panels": [panel for panel, _ in panels],
+        }
+        for number, (group, panels) in enumerate(_drawn(arms).items())
+    ]
 
 
 def similarity_by_arm_table(arms: Sequence[Arm]) -> Table | None:
@@ -82,22 +79,33 @@ def mean_matrix(arm: Arm, group: str) -> tuple[list[str], list[list[float]]] | N
     return layers, [[mean(entries) for entries in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
 
 
-def _figure(arms: Sequence[Arm], group: str) -> dict[str, Any]:
-    drawn = [(arm, found) for arm in arms if (found := mean_matrix(arm, group)) is not None]
-    columns = min(COLUMNS, len(drawn))
-    rows = -(-len(drawn) // columns)
-    titles = ["<br>".join(html.escape(line) for line in textwrap.wrap(arm.label, WRAPPED)) for arm, _ in drawn]
-    figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=titles, horizontal_spacing=0.04, vertical_spacing=0.16 / rows
-    )
-    for position, (_, (layers, matrix)) in enumerate(drawn):
-        trace = heat_map(layers, matrix, written=len(layers) <= WRITTEN)
-        trace.showscale = position == 0
-        figure.add_trace(trace, row=1 + position // columns, col=1 + position % columns)
-    figure.update_annotations(font_size=12)
+Panel = tuple[dict[str, str], tuple[list[str], list[list[float]]]]
+
+
+def _drawn(arms: Sequence[Arm]) -> dict[str, list[Panel]]:
+    """Group -> for each arm that has it what places its heat map, and what it shows."""
+    shared = sharing_arms(arms)
+    return {
+        group: [
+            ({"key": f"similarity-{number}-{position}", "title": arm.label, "caption": ""}, found)
+            for position, arm in enumerate(shared[:ARMS])
+            if (found := mean_matrix(arm, group)) is not None
+        ]
+        for number, group in enumerate(groups_of(shared)[:GROUPS])
+    }
+
+
+def _heat_map(layers: Sequence[str], matrix: Sequence[Sequence[float]]) -> dict[str, Any]:
+    trace = heat_map(layers, matrix, written=len(layers) <= WRITTEN)
+    trace.showscale = len(layers) > WRITTEN
+    figure = go.Figure(trace)
     figure.update_xaxes(type="category", showticklabels=False)
     figure.update_yaxes(type="category", autorange="reversed", showticklabels=False)
-    return finished(figure, height=80 + PANEL * rows)
+    drawn = finished(figure, height=HEIGHT)
+    drawn["layout"]["margin"] = dict.fromkeys("lrtb", MARGIN)
+    for axis in ("xaxis", "yaxis"):
+        drawn["layout"][axis]["ticks"] = ""
+    return drawn
 
 
 def _cell(arm: Arm, group: str) -> str:
