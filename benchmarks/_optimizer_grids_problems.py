@@ -33,7 +33,7 @@ from paretorch.training.trainer import Trainer
 OURS = "AvaGrad"
 NAMES: dict[str, OptimizerName] = {OURS: "avagrad", "Adam": "adam", "AdamW": "adamw", "SGD": "sgd"}
 RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
-EPSILONS = (1e-8, 1e-2, 100.0)
+EPSILONS = (1e-8, 1e-4, 1e-2, 100.0)
 LOW_N_SEEDS = (0, 1, 2)
 DECAY = 0.01  # of AdamW, torch's default; without one it is Adam
 SAMPLES = 250  # generated and real images in a Frechet distance
@@ -214,8 +214,8 @@ DISTANCE = "Frechet distance"
 GENERATIVE = {
     "criterion": Measure("validation distance", DISTANCE, False, 1.0, 1),
     "test": Measure("test distance", DISTANCE, False, 1.0, 1),
-    "rates": RATES[:6],
-    "epsilons": (1e-8, 1e-2, 1.0),
+    "rates": RATES[1:6],
+    "epsilons": (1e-8, 1e-3, 1.0),
     "judged": True,
 }
 PROBLEMS = (
@@ -226,7 +226,7 @@ PROBLEMS = (
         test=TEST_ACCURACY,
         batch_size=64,
         steps=180,
-        epsilons=(1e-8, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+        epsilons=(1e-8, 1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         seeds=(0, 1, 2, 3, 4),
     ),
     Problem(
@@ -237,8 +237,8 @@ PROBLEMS = (
         batch_size=16,
         steps=80,
     ),
-    Problem(name="DCGAN", task=_dcgan, batch_size=16, steps=80, beta1=0.5, **GENERATIVE),
-    Problem(name="diffusion", task=_diffusion, batch_size=16, steps=60, **GENERATIVE),
+    Problem(name="DCGAN", task=_dcgan, batch_size=16, steps=60, beta1=0.5, **GENERATIVE),
+    Problem(name="diffusion", task=_diffusion, batch_size=16, steps=50, **GENERATIVE),
     Problem(
         name="Fashion-MNIST",
         task=_fashion_mnist,

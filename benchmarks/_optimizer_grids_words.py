@@ -83,7 +83,8 @@ def figures_of(problem: Problem, studies: Mapping[int, Study], floors: Sequence[
             for epsilon in mean.epsilons:
                 rate = mean.best_rate(epsilon)
                 figures[f"{name}, best rate, eps {epsilon:g}"] = NO_BETTER if rate is None else rate
-            figures[f"{name}, moved"] = over_seeds([grid.moved(FROM) for grid in own], unit="decades")
+            if sum(epsilon >= FROM for epsilon in problem.epsilons) > 1:
+                figures[f"{name}, moved"] = over_seeds([grid.moved(FROM) for grid in own], unit="decades")
         best = [grid.best(list(grid.values)) for grid in own]
         lines = [grid.two_lines() for grid in own]
         values[f"{name}, {WHOLE}"] = [grid.value(point) for grid, point in zip(own, best, strict=True)]
