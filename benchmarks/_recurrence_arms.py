@@ -1,11 +1,12 @@
 """The arms of `implicit_recurrence`: one stack of layers, sharing its weights in different ways."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from _recurrence_words import HARD, PENALTY, SOFT, UNSHARED
+from _recurrence_words import HARD, PENALTY, SOFT, UNSHARED, WEAK
 from torch import nn
 
 from paretorch.methods.schedules import Linear
@@ -29,7 +30,7 @@ class Budget:
         batch_size: grids per step.
         lr: of Adam; falls to 0 in a straight line.
         templates: of soft sharing.
-        strength: of the penalty at the end of its ramp.
+        strengths: of the penalty at the end of its ramp, by arm.
         seeds: paired.
         patterns: of the random search, each trained once.
     """
@@ -39,8 +40,8 @@ class Budget:
     batch_size: int = 50
     lr: float = 0.03
     templates: int = 4
-    strength: float = 0.1
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    strengths: Mapping[str, float] = field(default_factory=lambda: {SOFT: 0.0, WEAK: 0.01, PENALTY: 0.1})
+    seeds: tuple[int, ...] = tuple(range(10))
     patterns: int = 16
 
     def trainer(self, seed: int) -> Trainer:
@@ -76,9 +77,8 @@ def run_arm(budget: Budget, arm: str, seed: int) -> dict[str, Any]:
     if arm == HARD:
         tie_by_name_(model, [stack_of(model)], scaled=())
         return _trained(budget, trainer, model)
-    strength = {SOFT: 0.0, PENALTY: budget.strength}[arm]
     sharing = SoftSharing(
-        templates=budget.templates, groups={"stack": stack_of(model)}, unit_rows=True, recurrence=strength
+        templates=budget.templates, groups={"stack": stack_of(model)}, unit_rows=True, recurrence=budget.strengths[arm]
     )
     found = _trained(budget, trainer, model, sharing)
     with warnings.catch_warnings():
