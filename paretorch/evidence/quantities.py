@@ -75,11 +75,20 @@ def is_cut(record: RunRecord) -> bool:
     return bool(widths_of(record))
 
 
+def is_shared(record: RunRecord) -> bool:
+    """Whether layers share templates, or one weight since they were folded, as the ledger says."""
+    return any("params_unshared" in line for line in record.phases)
+
+
 def removed_share(record: RunRecord) -> float | None:
     """How much was removed: zeros of the prunable weights; of a cut model parameters, or units where they are unknown.
 
+    Of a model that shares, the parameters that it has fewer than without sharing; below 0 if it has more.
     None when nothing was removed that the record knows of; 0 for the dense baseline.
     """
+    if is_shared(record):
+        line = next(line for line in reversed(record.phases) if "params_unshared" in line)
+        return float(1 - line["params"] / line["params_unshared"])
     if not (widths := widths_of(record)):
         return sparsity(record)
     line = next(line for line in reversed(record.phases) if line.get("widths"))

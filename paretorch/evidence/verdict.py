@@ -19,7 +19,7 @@ from paretorch.evidence.grid_words import grid_sentences
 from paretorch.evidence.grids import leading
 from paretorch.evidence.kind_words import kind_sentences
 from paretorch.evidence.names import SWEPT, TUNED, name_of
-from paretorch.evidence.quantities import is_cut, removed_share, training_epochs
+from paretorch.evidence.quantities import is_cut, is_shared, removed_share, training_epochs
 from paretorch.evidence.records import RunRecord
 from paretorch.evidence.reference_words import reference_sentences
 from paretorch.evidence.side_effect_words import COLLAPSE, side_effect_sentences
@@ -120,7 +120,8 @@ def _against_dense(arms: Sequence[Arm], compressed: Sequence[Arm], baseline: Arm
     arm, keeps = headline_arm(compressed, baseline)
     assert arm.quality is not None
     gap = difference(arm, baseline)
-    most = "most compressed" if any(is_cut(run) for other in compressed for run in other.runs) else "sparsest"
+    smaller = any(is_cut(run) or is_shared(run) for other in compressed for run in other.runs)
+    most = "most compressed" if smaller else "sparsest"
     chosen = {
         True: f"the {most} arm that keeps validation {metric.name} within {percent(TOLERANCE)} of dense is",
         False: f"no arm keeps validation {metric.name} within {percent(TOLERANCE)} of dense; the closest is",

@@ -75,9 +75,8 @@ class SharedTable(ArmTable):
 
     def _special(self) -> dict[str, Any]:
         """The settings that differ from the usual ones, for names and factors: two arms must never look alike."""
-        groups = (f"{group}: {' '.join(patterns)}" for group, patterns in (self.groups or {}).items())
         found = {
-            "groups": "; ".join(groups) or None,
+            "groups": ", ".join(self.groups) if self.groups else None,  # a name for each set of patterns is the user's
             "unit rows": self.unit_rows or None,
             "recurrence": self.recurrence or None,
             "power": self.power if self.power != 1 else None,

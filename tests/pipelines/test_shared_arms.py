@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from paretorch.errors import InputError
-from paretorch.evidence.quantities import similarities_of
+from paretorch.evidence.quantities import removed_share, similarities_of
 from paretorch.evidence.report import write_report
 from paretorch.evidence.sources import load_sources
 from paretorch.methods.schedules import Linear
@@ -143,6 +143,7 @@ def test_a_sweep_holds_shared_arms_with_their_sizes_and_similarities(tmp_path: P
             continue
         assert record.cost["steps"] == 6, "the dense model is not charged"
         assert record.cost["params"] == record.phases[1]["params"]
+        assert removed_share(record) == pytest.approx(1 - record.cost["params"] / dense.cost["params"])
         ((group, found),) = similarities_of(record).items()
         assert (group, found["layers"]) == ("conv2d-4x4x3x3", list(CONVS))
         if record.group["templates"] == 1:
@@ -152,6 +153,7 @@ def test_a_sweep_holds_shared_arms_with_their_sizes_and_similarities(tmp_path: P
     (loaded,) = load_sources([tmp_path]).values()
     page = write_report(loaded, tmp_path / "report.html", command="x").read_text(encoding="utf-8")
     assert "shared 1 templates 2 epochs" in page
+    assert "the sparsest arm" not in page
     ledger = (tmp_path / "runs" / f"{sweep.arms[0].id}-s0" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["phase"] for line in ledger] == ["share", "templates"]
 
