@@ -46,8 +46,9 @@ def _folding(name: str, found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any
     add_accuracy(made, f"{name}, folded minus unfolded", _accuracy(own), _accuracy(found))
     raw = {seed: one["accuracy_raw"] for seed, one in own.items()}
     add_accuracy(made, f"{name}, folded minus unfolded, old statistics", raw, _accuracy(found))
-    for key, words in (("parameters", "parameters"), ("weights", "weights")):
-        made[f"{name}, folded, {words}"] = over_seeds([one[key] for one in own.values()], unit="")
+    for key in ("parameters", "weights"):
+        counts = [one[key] for one in own.values()]
+        made[f"{name}, folded, {key}"] = counts[0] if len({*counts}) == 1 else over_seeds(counts, unit="")
     made[f"{name}, folded, layers"] = max(one["layers"] for one in own.values())
     made[f"{name}, folded, change"] = over_seeds([one["change"] for one in own.values()], unit="fraction")
     return made
@@ -92,10 +93,10 @@ def tables(arms: Sequence[Arm], figures: Mapping[str, Any]) -> list[dict[str, An
                         "{0}, folded minus unfolded, old statistics",
                         "signed .3",
                     ),
-                    "parameters": ("{0}, folded, parameters", ".0"),
-                    "weights": ("{0}, folded, weights", ".1"),
+                    "parameters": "{0}, folded, parameters",
+                    "weights": "{0}, folded, weights",
                     "of layers": "{0}, folded, layers",
-                    "largest change of a weight": ("{0}, folded, change", "percent"),
+                    "largest change of a weight": ("{0}, folded, change", "percent .1"),
                 },
                 known=figures,
             )

@@ -95,10 +95,10 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
                 cells.setdefault(arm.name, {})[seed] = one
     figures = figures_of(problem.arms, cells)
     shown = tables(problem.arms, figures)
-    penalised = next(arm for arm in problem.arms if arm.recurrence)
-    if (one := cells.get(penalised.name, {}).get(problem.seeds[0])) is not None:
+    drawn = next(arm for arm in problem.arms if arm.templates == 2)  # with a penalty, all entries are near 1
+    if (one := cells.get(drawn.name, {}).get(problem.seeds[0])) is not None:
         figures[MATRIX] = matrix_of(one[MATRIX])
-        title = f"Similarity of layers within a stage: {penalised.name}, seed {problem.seeds[0]}"
+        title = f"Similarity of layers within a stage: {drawn.name}, seed {problem.seeds[0]}"
         shown.append(matrix_table(title, figures[MATRIX]))
     if not arguments.no_timing:
         figures["steps"] = step_times(problem, arguments.data, 1 if arguments.quick else ROUNDS)
@@ -117,8 +117,8 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
             *conclusions(problem.arms, figures),
             f"WRN-{problem.depth}-1 on {problem.trainer(arguments.data, 0).task.name}, {problem.epochs:g} epochs from "
             f"scratch, batch {problem.batch_size}: short runs of a narrow network on small pictures. Nothing is tuned.",
-            "Parameters without a penalty are exact counts. A folded layer that is like no other has a weight of its "
-            "own, so that folding stores less than the templates did only where layers are alike.",
+            "Parameters are exact counts. A folded layer that is like no other has a weight of its own: folding "
+            "stores less than the templates did only where layers are alike.",
             "Folded networks have batch-norm statistics re-estimated on 20 training batches, as the pipeline does; a "
             "column shows the difference without.",
             "Sharing saves no products: the time of a step is that of the unshared network and of making the weights. "
