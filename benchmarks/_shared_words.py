@@ -88,10 +88,10 @@ def tables(arms: Sequence[Arm], figures: Mapping[str, Any]) -> list[dict[str, An
                 rows=folded,
                 columns={
                     "test accuracy": ("{0}, folded", "percent"),
-                    "minus unfolded": ("{0}, folded minus unfolded", "signed .3"),
+                    "minus unfolded": ("{0}, folded minus unfolded", "signed .2"),
                     "the same with old batch-norm statistics": (
                         "{0}, folded minus unfolded, old statistics",
-                        "signed .3",
+                        "signed .2",
                     ),
                     "parameters": "{0}, folded, parameters",
                     "weights": "{0}, folded, weights",
