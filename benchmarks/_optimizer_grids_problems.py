@@ -215,7 +215,7 @@ GENERATIVE = {
     "criterion": Measure("validation distance", DISTANCE, False, 1.0, 1),
     "test": Measure("test distance", DISTANCE, False, 1.0, 1),
     "rates": RATES[1:6],
-    "epsilons": (1e-8, 1e-3, 1.0),
+    "epsilons": (1e-8, 1e-2, 1.0),
     "judged": True,
 }
 PROBLEMS = (

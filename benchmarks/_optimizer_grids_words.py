@@ -1,6 +1,7 @@
 """Figures, tables and conclusions of `optimizer_grids`, all computed from the results of its cells.
 
-A task is shown once at least three seeds of its grid are whole; differences are paired by seed.
+A task is shown once at least three seeds of its grid are whole, AdamW on it once it is whole for all of these;
+differences are paired by seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from paretorch.evidence.words import listing
 
 OTHERS = tuple(name for name in NAMES if name != OURS)
 TUNED = tuple(name for name in NAMES if name != "SGD")  # SGD has one line, which is its grid
+LATE = "AdamW"  # may be missing: with little decay and few steps it is close to Adam
 FROM = 1e-2  # the smallest epsilon over which the best rate is followed
 TO = 100.0  # the largest of a task on which the claim about decades is judged
 COUNTS = (1, 2, 4, 8, 16)  # of random points
@@ -37,7 +39,7 @@ def studies_of(
     lines: Mapping[tuple[str, float | None, int], Sequence[Mapping[str, Any]]],
     starts: Mapping[int, Mapping[str, float]],
 ) -> dict[int, Study]:
-    """The seeds whose grid is whole.
+    """The seeds whose grid is whole for all optimizers, or for all but `LATE`.
 
     Args:
         problem: the task.
@@ -46,12 +48,13 @@ def studies_of(
     """
     found = {}
     for seed in problem.seeds:
-        wanted = [(name, epsilon, seed) for name in NAMES for epsilon in problem.epsilons_of(name)]
-        if seed not in starts or not all(key in lines for key in wanted):
+        keys = {name: [(name, epsilon, seed) for epsilon in problem.epsilons_of(name)] for name in NAMES}
+        whole = [name for name in NAMES if all(key in lines for key in keys[name])]
+        if seed not in starts or {*NAMES} - {LATE} - {*whole}:
             continue
         grids: dict[str, dict[str, Grid]] = {"criterion": {}, "test": {}}
         for part, measure in (("criterion", problem.criterion), ("test", problem.test)):
-            for name in NAMES:
+            for name in whole:
                 values: dict[Point, float | None] = {
                     (one["rate"], epsilon): one[part]
                     for epsilon in problem.epsilons_of(name)
@@ -70,8 +73,9 @@ def figures_of(problem: Problem, studies: Mapping[int, Study], floors: Sequence[
     }
     if floors:
         figures["real against real"] = floors[0]
+    names = [name for name in NAMES if all(name in study.criterion for study in studies.values())]
     values: dict[str, list[float]] = {}
-    for name in NAMES:
+    for name in names:
         own = [study.criterion[name] for study in studies.values()]
         tests = [study.test[name] for study in studies.values()]
         mean = mean_grid(own)
@@ -97,11 +101,11 @@ def figures_of(problem: Problem, studies: Mapping[int, Study], floors: Sequence[
         values[f"{name}, {LINES}, test"] = [_mean(grid, points) for grid, points in zip(tests, lines, strict=True)]
     for key, found in values.items():
         figures[key] = _over(found, problem.test if key.endswith("test") else problem.criterion)
-    for name in OTHERS:
+    for name in names[1:]:
         for way in (WHOLE, LINES):
             gap = _gap(values[f"{OURS}, {way}, test"], values[f"{name}, {way}, test"], problem.test)
             figures[f"{OURS} minus {name}, {way}, test"] = gap
-    for name in TUNED:
+    for name in [name for name in TUNED if name in names]:
         gap = _gap(values[f"{name}, {LINES}"], values[f"{name}, {RANDOM}"], problem.criterion)
         figures[f"{name}, {LINES} minus {RANDOM}"] = gap
     return figures
@@ -137,7 +141,8 @@ def tables(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list[dict
     """How the page shows them: what tuning needs and reaches, then the grid of every task."""
     known = {f"{task}/{name}" for task, own in figures.items() for name in own}
     epsilons = sorted({epsilon for problem in problems for epsilon in problem.epsilons})
-    adaptive = [(problem.name, name) for problem in problems for name in TUNED]
+    rows = [(task, name) for task, own in figures.items() for name in NAMES if f"{name}, trials" in own]
+    adaptive = [row for row in rows if row[1] in TUNED]
     both = {"task": "{}", "optimizer": "{}"}
     rates: dict[str, str | tuple[str, str]] = {
         f"eps {short(epsilon)}": f"{{0}}/{{1}}, best rate, eps {epsilon:g}" for epsilon in epsilons
@@ -152,8 +157,8 @@ def tables(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list[dict
         f"{LINES}": f"{{0}}/{{1}}, {LINES}",
         f"as many {RANDOM}": f"{{0}}/{{1}}, {RANDOM}",
     }
-    rows = [(problem.name, name) for problem in problems for name in NAMES]
-    made.append(table("What tuning reaches, by what settings are chosen by", factors=both, rows=rows, columns=columns))
+    title = "What tuning reaches, by what settings are chosen by"
+    made.append(table(title, factors=both, rows=rows, columns=columns, known=known))
     columns = {f"best of {count}": f"{{0}}/{{1}}, best of {count}" for count in COUNTS}
     title = "Expected best of random points of the grid"
     made.append(table(title, factors=both, rows=rows, columns=columns, known=known))
@@ -162,14 +167,14 @@ def tables(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list[dict
         columns |= {f"{OURS} minus {name}": (f"{{0}}/{OURS} minus {name}, {way}, test", "signed") for name in OTHERS}
         title = f"On the test set, tuned by {'the whole grid' if way == WHOLE else 'two lines'}"
         names = [(problem.name,) for problem in problems]
-        made.append(table(title, factors={"task": "{}"}, rows=names, columns=columns))
-    return [*made, *(_heat_map(problem) for problem in problems)]
+        made.append(table(title, factors={"task": "{}"}, rows=names, columns=columns, known=known))
+    return [*made, *(_heat_map(problem, figures[problem.name]) for problem in problems)]
 
 
-def _heat_map(problem: Problem) -> dict[str, Any]:
+def _heat_map(problem: Problem, own: Mapping[str, Any]) -> dict[str, Any]:
     """Every point of the grid, optimizers and epsilons downwards, rates to the right."""
     laid = []
-    for name in NAMES:
+    for name in [name for name in NAMES if f"{name}, trials" in own]:
         for epsilon in problem.epsilons_of(name):
             keys = [f"{problem.name}/{name}, {_point((rate, epsilon))}" for rate in problem.rates]
             cells = [{"figure": key, "format": f".{problem.criterion.decimals}"} for key in keys]
@@ -193,16 +198,20 @@ def conclusions(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list
     sentences, gaps = [_decades(problems, figures), _edges(problems, figures)], []
     for way, words in ((WHOLE, "the whole grid"), (LINES, "two lines")):
         for name in OTHERS:
-            own = {task: found[f"{OURS} minus {name}, {way}, test"] for task, found in figures.items()}
+            own = _of_tasks(figures, f"{OURS} minus {name}, {way}, test")
             gaps += own.values()
             directions = {task: measures[task][1].higher for task in own}
             sentences.append(preference(f"{OURS} against {name}, tuned by {words}, on the test set", own, directions))
     for name in TUNED:
-        own = {task: found[f"{name}, {LINES} minus {RANDOM}"] for task, found in figures.items()}
+        own = _of_tasks(figures, f"{name}, {LINES} minus {RANDOM}")
         gaps += own.values()
         directions = {task: measures[task][0].higher for task in own}
         sentences.append(preference(f"{name}, {LINES} against as many {RANDOM} of its grid", own, directions))
     return [*filter(None, sentences), chance(gaps)]
+
+
+def _of_tasks(figures: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {task: own[key] for task, own in figures.items() if key in own}
 
 
 def preference(name: str, gaps: Mapping[str, Mapping[str, Any]], higher: Mapping[str, bool]) -> str:
@@ -219,7 +228,7 @@ def preference(name: str, gaps: Mapping[str, Mapping[str, Any]], higher: Mapping
         words[{good: "better", bad: "worse", APART: "not told apart"}[side(gap)]].append(task)
     parts = [f"{word} on {listing(tasks)}" for word, tasks in words.items() if tasks]
     few = " Few seeds: low-n." if any(gap["n"] < LOW_N for gap in gaps.values()) else ""
-    return f"{name}: {', '.join(parts)}.{few}"
+    return f"{name}: {', '.join(parts)}.{few}" if parts else ""
 
 
 def _decades(problems: Sequence[Problem], figures: Mapping[str, Any]) -> str:

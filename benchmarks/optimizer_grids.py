@@ -38,7 +38,7 @@ from _optimizer_grids_problems import (
     trial,
     untrained,
 )
-from _optimizer_grids_words import FROM, LINES, WHOLE, conclusions, figures_of, short, studies_of, tables
+from _optimizer_grids_words import FROM, LATE, LINES, WHOLE, conclusions, figures_of, short, studies_of, tables
 
 BENCHMARK = {
     "tier": "minutes",
@@ -68,8 +68,8 @@ def classifier(*, data: Path, work: Path) -> dict[str, str]:
 
 
 def grid(quick: bool, data: Path, work: Path) -> list[Cell]:
-    """Task by task whole seeds; the classifier before the first task that needs it."""
-    cells = []
+    """Task by task whole seeds; the classifier before the first task that needs it, AdamW on these tasks last."""
+    cells, late = [], []
     folders = {"data": data, "work": work}
     for problem in problems(quick=quick).values():
         if problem.judged and not any(cell.name == "classifier" for cell in cells):
@@ -79,7 +79,8 @@ def grid(quick: bool, data: Path, work: Path) -> list[Cell]:
             name, kind = f"{problem.name}-untrained-s{seed}", f"{problem.name}-untrained"
             cells.append(Cell(name=name, run=partial(start, **folders), parameters=shared, kind=kind))
             for optimizer in NAMES:
-                cells += [
+                place = late if problem.judged and optimizer == LATE else cells
+                place += [
                     Cell(
                         name=name_of(problem, optimizer, epsilon, seed),
                         run=partial(line, **folders),
@@ -88,7 +89,7 @@ def grid(quick: bool, data: Path, work: Path) -> list[Cell]:
                     )
                     for epsilon in problem.epsilons_of(optimizer)
                 ]
-    return cells
+    return cells + late
 
 
 def name_of(problem: Problem, optimizer: str, epsilon: float | None, seed: int) -> str:
