@@ -43,7 +43,8 @@ class ContinuousSparsification(SoftMasks):
             warnings.warn(
                 f"{undecided * 100:.3g} % of the mask logits ended with |final_beta s| < {UNDECIDED:g}, neither open "
                 "nor shut: hard masks leave another network than the one that was trained, and its quality may fall "
-                "far. Begin farther from 0 (initial), train longer, or raise final_beta; then fine-tune",
+                "far. Raise mask_lr, train longer, or raise final_beta; without a pull (strength=0), begin farther "
+                "from 0 (initial); then fine-tune",
                 stacklevel=2,
             )
 
