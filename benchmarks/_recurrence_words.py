@@ -22,6 +22,8 @@ PAIRS = (
     (PENALTY, WEAK),
     (SOFT, UNSHARED),
     (SOFT, HARD),
+    (WEAK, UNSHARED),
+    (WEAK, HARD),
     (HARD, UNSHARED),
 )
 SIZES = {"larger": "larger grids", "small": "grids of the size of training"}
@@ -143,11 +145,11 @@ def conclusions(figures: Mapping[str, Any]) -> list[str]:
 def headlines(figures: Mapping[str, Any]) -> list[dict[str, str]]:
     """Soft sharing against the unshared stack and one weight for all on larger grids; what a search has to train."""
     lines = []
-    for arm, other in ((arm, other) for arm in (SOFT, PENALTY) for other in (UNSHARED, HARD)):
+    for arm, other in [*((arm, UNSHARED) for arm in (HARD, *SHARING)), *((arm, HARD) for arm in SHARING)]:
         if (key := f"{arm} minus {other}, larger") in figures:
             claim = f"Paths on grids larger than those of training, accuracy: {arm} minus {other}"
             lines.append({"claim": claim, "figure": key, "format": "signed"})
-    for arm in (SOFT, PENALTY):
+    for arm in SHARING:
         if (key := f"{SEARCH}, trainings to reach {arm}") in figures:
             claim = f"Trainings of random sharing patterns until the best is expected to reach one training of {arm}"
             lines.append({"claim": claim, "figure": key})
