@@ -193,5 +193,5 @@ CARD = Card(
         "folding collinear rows changes no output, in training and in evaluation mode",
         "templates, coefficients and banks are gone from a folded model and its optimizer",
     ),
-    evidence=("implicit_recurrence",),
+    evidence=("shared_networks", "implicit_recurrence"),
 )
