@@ -85,6 +85,7 @@ CARD = Card(
     tuning_cost=2,
     excludes=("biases", "norms", "embeddings"),
     quality_risk="high",
+    evidence=("continuous_sparsification", "sparsification_step"),
     invariants=(
         "with c the first forward pass is that of the network without masks",
         "weights, mask logits and their gradients are those of c w sigmoid(beta s) by automatic differentiation",
