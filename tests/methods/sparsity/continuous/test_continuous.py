@@ -193,6 +193,7 @@ def test_an_undecided_logit_is_pulled_by_strength_over_the_steps_and_a_decided_o
         s.view(-1)[:opened], s.view(-1)[opened:] = 2.0, -2.0
         s[-1, -1] = -1e-12
     own.before_forward(run)
+    model.weight.grad = torch.zeros_like(model.weight)  # the loss is at rest
     own.before_update(run)
     assert s.grad is not None
     assert float(s.grad[-1, -1]) == pytest.approx(gap * 3.0 / STEPS)
