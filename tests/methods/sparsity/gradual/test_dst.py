@@ -59,6 +59,7 @@ def test_the_penalty_acts_on_a_layer_that_has_no_gradient():
     run, method = Started(partial(torch.optim.SGD, lr=1.0)), DST(sparsity=0.5, penalty=0.1)
     method.start(run)
     method.before_forward(run)
+    run.model[0].weight.grad = torch.zeros_like(run.model[0].weight)  # and none for the other two layers
     method.before_update(run)
     run.optimizer.step()
     assert all(t.tolist() == pytest.approx([0.1] * len(t)) for t in method.thresholds.values())
