@@ -79,7 +79,7 @@ CARD = Card(
     ),
     tuning_cost=2,
     quality_risk="low",
-    evidence=("optimizer_step",),
+    evidence=("optimizer_grids", "optimizer_step"),
     invariants=(
         "the root mean square of the rates that scale a step is 1",
         "a gradient changes its own step through the first moment alone",
