@@ -12,7 +12,7 @@ from paretorch.evidence.records import RunRecord
 from paretorch.evidence.statistics import Interval, mean_interval, paired_interval
 from paretorch.evidence.words import Metric
 
-OPTIMIZER = "optimizer"  # the factor of arms that train a whole model with an optimizer of their own
+OPTIMIZER, RATE = "optimizer", "lr"  # factors of arms that train a whole model with an optimizer of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,11 @@ class Arm:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is compressed: a model trained from scratch with an optimizer of the arm's own."""
-        return OPTIMIZER in self.group
+        """Whether nothing is compressed: a model trained from scratch with an optimizer of the arm's own.
+
+        An arm that compresses names its "method", and may say "optimizer" of something else.
+        """
+        return "method" not in self.group and {OPTIMIZER, RATE} <= self.group.keys()
 
     @property
     def metric(self) -> Metric:

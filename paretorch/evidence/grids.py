@@ -8,18 +8,20 @@ A run that diverged is a trial that was paid for; it counts as the worst there i
 Source of the question: Savarese, McAllester, Babu and Maire, CVPR 2021 (AvaGrad), whose heat maps are such grids.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from paretorch.evidence.arms import OPTIMIZER, Arm
+from paretorch.errors import InputError
+from paretorch.evidence.arms import OPTIMIZER, RATE, Arm
 from paretorch.evidence.best_of_n import expected_best
 from paretorch.evidence.quantities import training_epochs
 from paretorch.evidence.statistics import paired_interval
 from paretorch.evidence.words import Metric, factor
 
-RATE, EPSILON = "lr", "eps"
+EPSILON = "eps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,25 +151,34 @@ class Grid:
 
 
 def grids_of(arms: Sequence[Arm]) -> list[Grid]:
-    """The grids among arms, in order of appearance; a single setting is a grid of one point."""
-    groups: dict[tuple[tuple[str, object], ...], dict[tuple[float, float | None], Arm]] = {}
+    """The grids among arms, in order of appearance; a single setting is a grid of one point.
+
+    Raises:
+        InputError: for a learning rate or an epsilon that is no number.
+    """
+    groups: dict[str, tuple[dict[str, object], dict[tuple[float, float | None], Arm]]] = {}
     for arm in arms:
         if not arm.is_whole:
             continue
-        rate, epsilon = arm.group[RATE], arm.group.get(EPSILON)
-        assert isinstance(rate, int | float)
-        assert isinstance(epsilon, int | float | None)
-        others = tuple((key, value) for key, value in arm.group.items() if key not in (RATE, EPSILON))
-        groups.setdefault(others, {})[float(rate), None if epsilon is None else float(epsilon)] = arm
+        point = _number(arm, RATE), None if arm.group.get(EPSILON) is None else _number(arm, EPSILON)
+        others = {key: value for key, value in arm.group.items() if key not in (RATE, EPSILON)}
+        groups.setdefault(json.dumps(others, sort_keys=True), (others, {}))[1][point] = arm
     return [
         Grid(
-            name=_name(dict(key), [dict(other) for other in groups]),
+            name=_name(mine, [other for other, _ in groups.values()]),
             rates=tuple(sorted({rate for rate, _ in points})),
             epsilons=tuple(sorted({epsilon for _, epsilon in points}, key=lambda one: -1.0 if one is None else one)),
             arms=points,
         )
-        for key, points in groups.items()
+        for mine, points in groups.values()
     ]
+
+
+def _number(arm: Arm, name: str) -> float:
+    value = arm.group[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"arm {arm.label!r}: the factor {name!r} is {value!r}; expected a number")
+    return float(value)
 
 
 def leading(arms: Sequence[Arm]) -> list[Arm]:

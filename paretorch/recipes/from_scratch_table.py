@@ -5,8 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from paretorch.errors import InputError
-from paretorch.evidence.arms import OPTIMIZER
-from paretorch.evidence.grids import RATE
+from paretorch.evidence.arms import OPTIMIZER, RATE
 from paretorch.evidence.words import factor
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.from_scratch import FromScratch

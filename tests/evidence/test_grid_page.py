@@ -180,3 +180,13 @@ def test_the_terminal_lists_the_chosen_settings_and_counts_the_others() -> None:
     assert "AvaGrad lr 1 eps 0.01" in text
     assert "Adam lr 1 eps 0.01" not in text
     assert "19 points of the grids are not listed; they are in the report." in " ".join(text.split())
+
+
+@pytest.mark.parametrize("factors", [{"optimizer": "kept"}, {"optimizer": "kept", "lr": 0.05}])
+def test_a_pruned_arm_that_kept_its_optimizer_is_reported_as_pruned(tmp_path: Path, factors: Any) -> None:
+    group = {"method": "IMP LLR", "sparsity": 0.9, "epochs": 1.0, **factors}
+    pruned = [replace(run, run_id=f"p{run.seed}", arm="IMP", group=group, quality=0.8) for run in dense()]
+    page_of([*dense(), *pruned], tmp_path)
+    first = verdict([*dense(), *pruned])[0]
+    assert first.startswith("On digits, the sparsest arm")
+    assert "IMP LLR (optimizer kept" in first

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretorch.errors import InputError
+from paretorch.evidence.arms import compressed_of
 from paretorch.evidence.grids import Grid, grids_of, leading
 from tests.evidence.grids import EPSILONS, RATES, arms, dense, point, valley
 
@@ -142,3 +145,18 @@ def test_the_leading_arms_are_the_best_of_every_grid_and_all_that_are_no_points_
     assert labels[2] == "SGD lr 0.1"
     assert len(labels) == 3
     assert labels[1].startswith("AvaGrad lr 1 ")
+
+
+@pytest.mark.parametrize("factors", [{"optimizer": "kept"}, {"optimizer": "kept", "lr": 0.05}])
+def test_an_arm_that_compresses_is_no_point_of_a_grid_whatever_it_says_of_an_optimizer(factors: Any) -> None:
+    pruned = replace(dense(1)[0], run_id="i", arm="IMP", group={"method": "IMP", "sparsity": 0.9, **factors})
+    found = arms(dense(), [pruned], point("SGD", 0.1, None, [0.5]))
+    assert [grid.name for grid in grids_of(found)] == ["SGD"]
+    assert [arm.label for arm in compressed_of(found)] == ["IMP"]
+
+
+def test_factors_may_be_lists_and_a_rate_that_is_no_number_is_refused() -> None:
+    lists = only(point("Adam", 0.1, None, [0.5], factors={"betas": [0.9, 0.99]}))
+    assert lists.name == "Adam"
+    with pytest.raises(InputError, match=r"arm 'Adam lr 0\.1 lr high': the factor 'lr' is 'high'; expected a number"):
+        grids_of(arms(point("Adam", 0.1, None, [0.5], factors={"lr": "high"})))
