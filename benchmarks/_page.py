@@ -114,9 +114,17 @@ def _cell(result: Result, cell: Any) -> str:
     words = cell.get("format") or _readable_unit(figure)
     if not is_figure(figure):
         return shown(figure, words)
-    spread = "" if figure["low"] is None or figure["n"] == 1 else " spread" if "mean" in figure else " full"
+    spread = "" if figure["low"] is None or figure["n"] == 1 else " spread" if _is_even(figure) else " full"
     flags = (" †" if low_n(figure) else "") + (f" ({NOT_QUIET})" if figure.get("quiet") is False else "")
     return shown(figure, words + spread) + flags
+
+
+def _is_even(figure: Any) -> bool:
+    """Whether the interval reaches as far to both sides of a mean, so that one number says it."""
+    if "mean" not in figure:
+        return False
+    low, high = figure["low"], figure["high"]
+    return abs((low + high) / 2 - figure["mean"]) <= 1e-6 * (high - low)
 
 
 def _readable_unit(figure: Any) -> str:

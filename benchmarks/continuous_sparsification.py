@@ -1,11 +1,12 @@
 """Continuous sparsification (CS) beside budgeted IMP, and searches for a ticket, all at the same total of epochs.
 
-LeNet-300-100 on 20,000 images of Fashion-MNIST as in `gradual_pruning`, ResNet-20 on 10,000 images of CIFAR-10 in half
+LeNet-300-100 on 20,000 images of Fashion-MNIST as in `gradual_pruning`, ResNet-20 on 8,000 images of CIFAR-10 in half
 their resolution, and a small U-Net that learns denoising diffusion; from scratch, with the rate falling in a straight
 line. Arms in `_cs_arms`, searches for a ticket and IMP with rewinding in `_cs_tickets`. What is tested has hard masks.
 
-Runs are too short for the default rate of the mask logits. That rate and the pull to the density are searched on
-another seed by validation, which is charged; nothing else is tuned.
+Runs are too short for the default rate of the mask logits. The pull to the density, or that rate, is searched on
+another seed by validation, which is counted; the values that are tried come from earlier trials, which are not. The
+other arms are not tuned.
 
     python benchmarks/continuous_sparsification.py --data DATA [--minutes 9]
 
@@ -199,10 +200,13 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
             *conclusions(tasks, figures),
             f"Epochs of all training of an arm, and those of fine-tuning where there are any: {shares}. Only '... half "
             "the epochs' has fewer. Every figure is of hard masks with exactly the wanted zeros.",
-            "BIMP has its defaults: half of the epochs dense, ALLR, one cycle, on Fashion-MNIST three above 90 %. The "
-            "rate of the mask logits and the pull to the density of CS are searched, on validation, with the arm CS: "
-            f"{len(tried.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many further arms. The "
-            "other arms of CS and the searches for a ticket take the same settings.",
+            "BIMP has its defaults: half of the epochs dense, ALLR, one cycle, on Fashion-MNIST three above 90 %; "
+            "it is not tuned. Of CS the pull to the density, on diffusion the rate of the mask logits, is searched on "
+            f"validation: {len(tried.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many further "
+            "arms. The rate of the mask logits on the other tasks, and the ranges, come from earlier trials that are "
+            "not counted. The other arms of CS and the searches for a ticket take the same settings.",
+            "Equal epochs are not equal time: a step of CS takes longer than a dense one where layers are small, see "
+            "the section sparsification step.",
             "The fixed temperature is beta = 1 throughout, and the largest logits are kept at the end.",
             f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 16; accuracies "
             "are far below those of full training. Statistics of batch normalisation are computed anew for every "

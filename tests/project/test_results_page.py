@@ -267,3 +267,18 @@ def test_a_time_of_a_busy_machine_is_marked(load: Any, tree: Path) -> None:
     change(tree, lambda content: content["figures"]["speed-up"].update(quiet=False, reason="load"))
     load("make_results").make(tree)
     assert "| speed-up | 2.50x (machine not quiet) |" in (tree / "docs" / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "cell"), [(1.0, 3.0, "2.0 ± 1.0 points †"), (1.0, 7.0, "2.0 points (1.0 to 7.0 points) †")]
+)
+def test_a_cell_says_plus_minus_only_of_an_interval_as_wide_to_both_sides(
+    load: Any, tree: Path, low: float, high: float, cell: str
+) -> None:
+    def skewed(content: dict[str, Any]) -> None:
+        content["figures"]["gain"].update(low=low, high=high)
+        del content["figures"]["gain"]["values"]
+
+    change(tree, skewed)
+    load("make_results").make(tree, check=False)
+    assert f"| 90 % | {cell} |" in (tree / "docs" / "results.md").read_text()
