@@ -193,7 +193,8 @@ def _rebuild(
     for i, description in enumerate(manifest.edits):
         try:
             edits.append(decode_edit(description, stored[str(i)], kinds=kinds))
-            edits[-1].apply(model)
+            with torch.random.fork_rng(devices=[]):  # an edit, too, may draw weights that are overwritten
+                edits[-1].apply(model)
         except InputError as error:
             raise type(error)(f"edit {i} ({description.get('kind')}) cannot be replayed: {error}") from error
     weights = {name: value for name, value in tree.items() if not name.startswith(RESERVED_PREFIX)}

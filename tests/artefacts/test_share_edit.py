@@ -76,6 +76,17 @@ def test_sharing_of_a_model_that_was_built_without_comes_back_by_its_edit(tmp_pa
     assert load_artefact(path).edits == (edit,)
 
 
+def test_saving_and_loading_a_shared_model_do_not_move_the_random_numbers_of_a_run(tmp_path: Path) -> None:
+    model = WideResNet(**DEPTH)
+    share_(model, templates=2, groups={"a": ["layer2.[12].conv?"]})
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    path = save_model(tmp_path / "m", model, constructor=WideResNet, kwargs=DEPTH, edits=[ShareEdit.of(model)])
+    load_model(path)
+    assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.parametrize("shares", [True, False])
 def test_a_folded_model_comes_back_tied_with_its_factors_and_epsilons(shares: bool, tmp_path: Path) -> None:
     model, found = folded()
