@@ -16,7 +16,7 @@ PICKLING = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "ma
 
 # A path that starts at the root of a machine, after a blank, a quote or a bracket: its first folder is the group.
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'`(\[=,])/([A-Za-z][\w.-]*)/[\w.~-]""")
-UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|^(?:<{7}|>{7}) ")  # and marks of a merge
 
 
 def tracked(*suffixes: str) -> list[Path]:
