@@ -150,9 +150,9 @@ class AvaGrad(DelayedOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As `DelayedOptimizer.add_param_group`."""
+        _check_words({**self.defaults, **param_group})
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        _check_words(group)
         like = group["params"][0] if group["params"] else torch.zeros(())
         kind = torch.float64 if like.device.type == "cpu" else like.dtype if like.dtype.itemsize > 4 else torch.float32
         group["gamma"] = torch.ones((), dtype=kind, device=like.device)

@@ -40,10 +40,10 @@ class DelayedOptimizer(Optimizer):
         """As in torch.optim.
 
         Raises:
-            InputError: as the class.
+            InputError: as the class; no group is added then.
         """
+        check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        check_group(self.param_groups[-1])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As in torch.optim.

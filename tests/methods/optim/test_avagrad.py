@@ -290,3 +290,11 @@ def test_a_group_with_a_bad_setting_of_its_own_and_complex_weights_are_refused()
         DelayedAdam([{"params": params(), "eps": -1}], 0.1)
     with pytest.raises(InputError, match="a parameter is complex"):
         AvaGrad([nn.Parameter(torch.zeros(2, dtype=torch.complex64))])
+
+
+@pytest.mark.parametrize("setting", [{"eps": 0.0}, {"norm_over": "some"}])
+def test_a_group_that_is_refused_is_not_added(setting: dict[str, Any]) -> None:
+    optimizer = AvaGrad([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(InputError, match=next(iter(setting))):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], **setting})
+    assert len(optimizer.param_groups) == 1
