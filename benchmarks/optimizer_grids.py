@@ -40,6 +40,8 @@ from _optimizer_grids_problems import (
 )
 from _optimizer_grids_words import FROM, LATE, LINES, WHOLE, conclusions, figures_of, short, studies_of, tables
 
+from paretorch.errors import RunError
+
 BENCHMARK = {
     "tier": "minutes",
     "minutes": 40,
@@ -147,6 +149,10 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
 
 def headlines(shown: list[Problem]) -> list[dict[str, str]]:
     """How far the best rates move, then AvaGrad against Adam on every task, in its favour or not."""
+    if not shown:
+        raise RunError("no task has three whole seeds yet: nothing to write; run it again with the same --work")
+            "no task has three whole seeds yet, so there is nothing to write; run it again with the same --work"
+        )
     first = shown[0]
     found = [
         {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from paretorch.errors import RunError
 from paretorch.methods.method import Method, Run
 from paretorch.methods.optim import AvaGrad
 from paretorch.training.models.dcgan import Discriminator
@@ -168,3 +169,8 @@ def test_the_benchmark_writes_grids_and_what_tuning_them_reaches(
     assert "**digits, training loss by learning rate, lower is better**" in shown
     assert "| AvaGrad | 0.01 | " in shown
     assert page("--write-only") == shown
+
+
+def test_with_no_whole_seeds_there_is_nothing_to_write_and_it_says_so(load: Any) -> None:
+    with pytest.raises(RunError, match="no task has three whole seeds yet"):
+        load("optimizer_grids").headlines([])
