@@ -151,8 +151,6 @@ def headlines(shown: list[Problem]) -> list[dict[str, str]]:
     """How far the best rates move, then AvaGrad against Adam on every task, in its favour or not."""
     if not shown:
         raise RunError("no task has three whole seeds yet: nothing to write; run it again with the same --work")
-            "no task has three whole seeds yet, so there is nothing to write; run it again with the same --work"
-        )
     first = shown[0]
     found = [
         {
