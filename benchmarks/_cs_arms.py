@@ -1,12 +1,14 @@
 """The arms of `continuous_sparsification`: each trains from scratch for the same epochs, and is tested with hard masks.
 
     dense                     no zeros
-    BIMP                      dense for half of the epochs, then pruned and retrained with ALLR
+    BIMP                      dense for half of the epochs, then pruned and retrained with ALLR in one cycle or three
+    BIMP, equal time          the same with as many more epochs as a step of CS takes longer
     CS                        continuous sparsification to the last step
-    CS, fine-tuned            the last quarter of the epochs under the hard masks
     CS, fixed temperature     beta stays 1, and the largest logits are kept at the end
+    ..., fine-tuned           the last quarter of the epochs under the hard masks
 
-`mask_lr` and `strength` of the arms of CS are searched, on another seed and on validation, with the arm CS alone.
+The options of BIMP, of CS and of CS with a fixed temperature are searched, on another seed and on validation, each with
+the first of its arms.
 """
 
 import warnings
@@ -15,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _cs_problem import Problem
+from _cs_problem import CYCLES, Options, Problem
 from _cs_tickets import TICKETS, ticket_arm
-from _cs_words import BUDGETED, CS, DENSE, FIXED, TUNED
+from _cs_words import BUDGETED, CS, DENSE, EQUAL_TIME, FIXED, FIXED_TUNED, IMP_LONG, IMP_ONE, TUNED
 
 from paretorch.artefacts.mask_edit import combined_masks
 from paretorch.methods.schedules import DenseSchedule
@@ -30,23 +32,36 @@ from paretorch.pipelines.retraining import Retraining, reestimate
 from paretorch.training.trainer import Trainer
 
 SEARCH_SEED = 100
+UNSEARCHED = (DENSE, IMP_LONG, IMP_ONE)
+SEARCHED_WITH = {EQUAL_TIME: BUDGETED, FIXED: FIXED, FIXED_TUNED: FIXED, BUDGETED: BUDGETED}
 
 
-def compression_of(problem: Problem, arm: str, sparsity: float, options: Mapping[str, float]) -> Compression:
+def searched_with(arm: str) -> str | None:
+    """The arm whose search the options come from; None of an arm without options."""
+    return None if arm in UNSEARCHED else SEARCHED_WITH.get(arm, CS)
+
+
+def tried(problem: Problem) -> dict[str, tuple[Options, ...]]:
+    """What is tried, by the arm that it is tried with."""
+    return {CS: problem.tried, BUDGETED: CYCLES, **({FIXED: problem.tried_fixed} if problem.tried_fixed else {})}
+
+
+def compression_of(problem: Problem, arm: str, sparsity: float, options: Options) -> Compression:
     """BIMP, or one of the arms of CS."""
-    if arm == BUDGETED:
+    if arm in (BUDGETED, EQUAL_TIME):
+        epochs = problem.epochs * (problem.slower if arm == EQUAL_TIME else 1)
         return BIMP(
             sparsity=sparsity,
-            epochs=problem.epochs,
-            dense_epochs=problem.epochs / 2,
-            cycles=1 if sparsity <= 0.9 else problem.cycles,
+            epochs=epochs,
+            dense_epochs=epochs / 2,
+            cycles=int(options["cycles"]),
             retraining=Retraining(schedule="ALLR", reestimate_batches=0),  # all finished models have that, see run_arm
         )
-    fixed = {"final_beta": 1.0} if arm == FIXED else {}
+    fixed = {"final_beta": 1.0} if arm in (FIXED, FIXED_TUNED) else {}
     return GradualPruning(
         method=partial(ContinuousSparsification, sparsity=sparsity, **options, **fixed),
         epochs=problem.epochs,
-        finetune_epochs=problem.finetune_epochs if arm == TUNED else 0.0,
+        finetune_epochs=problem.finetune_epochs if arm in (TUNED, FIXED_TUNED) else 0.0,
         reestimate_batches=0,
     )
 
@@ -55,7 +70,7 @@ def run_arm(
     problem: Problem,
     arm: str,
     sparsity: float,
-    options: Mapping[str, float],
+    options: Options,
     seed: int,
     *,
     data: Path,
@@ -88,7 +103,7 @@ def gates(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {key: one[key] for one in found for key in ("undecided", "open")}
 
 
-def trained(problem: Problem, trainer: Trainer, arm: str, sparsity: float, options: Mapping[str, float]) -> Compressed:
+def trained(problem: Problem, trainer: Trainer, arm: str, sparsity: float, options: Options) -> Compressed:
     """One arm from scratch; that gates are undecided is a figure, and not said as a warning."""
     start = Start(model=trainer.model(), schedule=DenseSchedule.of(problem.schedule(trainer)))
     with warnings.catch_warnings():
@@ -97,10 +112,10 @@ def trained(problem: Problem, trainer: Trainer, arm: str, sparsity: float, optio
 
 
 def search(
-    problem: Problem, sparsity: float, options: Mapping[str, float], *, data: Path, classifier: Path
+    problem: Problem, arm: str, sparsity: float, options: Options, *, data: Path, classifier: Path
 ) -> dict[str, float]:
-    """Train CS once with these settings on the seed of the search; the validation metric with hard masks."""
+    """Train once with these options on the seed of the search; the validation metric with hard masks."""
     trainer = problem.trainer(data, classifier, SEARCH_SEED)
-    done = trained(problem, trainer, CS, sparsity, options)
+    done = trained(problem, trainer, arm, sparsity, options)
     reestimate(trainer, done.model, name="finished", count=problem.batches)
     return {"validation": trainer.evaluate(done.model)[trainer.task.metric]}

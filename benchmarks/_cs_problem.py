@@ -1,11 +1,11 @@
 """What `continuous_sparsification` trains: the tasks, the epochs that all arms share, and the settings that are tried.
 
 LeNet-300-100 as in `gradual_pruning`; ResNet-20 on a part of CIFAR-10 in half its resolution, and a small U-Net that
-learns denoising diffusion of a part of Fashion-MNIST, so that an arm takes about half a minute on one thread. Digits
-are for a quick look.
+learns denoising diffusion of a part of Fashion-MNIST, so that an arm takes half a minute to two minutes on one thread.
+Digits are for a quick look.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,10 +24,13 @@ from paretorch.training.tasks.images.cifar10 import CIFAR10
 from paretorch.training.trainer import Trainer
 
 SGD = OptimizerSpec(lr=PEAK, weight_decay=WEIGHT_DECAY)
-CIFAR_IMAGES, CIFAR_EVALUATION = 8000, 1000
+CIFAR_IMAGES, CIFAR_EVALUATION = 10_000, 1000
 DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS = 6000, 500, 10
 
-Tried = tuple[tuple[float, float], ...]
+Options = Mapping[str, float]  # of an arm
+CYCLES: tuple[Options, ...] = ({"cycles": 1}, {"cycles": 3})
+PULLS: tuple[Options, ...] = ({"mask_lr": 1.0, "strength": 1.0}, {"mask_lr": 1.0, "strength": 10.0})
+FIXED_PULLS: tuple[Options, ...] = (*PULLS, {"mask_lr": 10.0, "strength": 1.0}, {"mask_lr": 100.0, "strength": 1.0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,11 @@ class Problem:
         finetune_epochs: of them, in the arm that fine-tunes.
         seeds, sparsities: paired; what matters most first.
         early: how many of the sparsities are run before the rest.
-        cycles: prune-retrain cycles of BIMP above 90 %; one below.
-        tried: `mask_lr` and `strength` of every training of the search.
+        tried: options of CS of every training of its search; those of BIMP are `CYCLES`.
+        tried_fixed: the same of the ablation with a fixed temperature, which is left out where there are none.
         search_at: sparsities at which is searched; the others take what is chosen at the nearest of them.
+        slower: the time of a step of CS over that of a dense step, where it is longer; BIMP is run with so many times
+            the epochs too.
         batches: for batch-norm statistics of every finished model; 0 where there is no batch normalisation.
         metric: of the task.
         tickets: whether the searches for a ticket are run.
@@ -59,9 +64,10 @@ class Problem:
     seeds: tuple[int, ...]
     sparsities: tuple[float, ...]
     early: int
-    cycles: int
-    tried: Tried
+    tried: tuple[Options, ...]
     search_at: tuple[float, ...]
+    tried_fixed: tuple[Options, ...] = ()
+    slower: float = 1.0
     batches: int = 0
     clip_norm: float | None = None
     metric: str = "accuracy"
@@ -130,23 +136,23 @@ FASHION = Problem(
     seeds=FULL.seeds,
     sparsities=(0.9, 0.98, 0.95),
     early=3,
-    cycles=3,
-    tried=((1.0, 1.0), (1.0, 10.0)),
+    tried=PULLS,
     search_at=(0.9, 0.98),
+    tried_fixed=FIXED_PULLS,
+    slower=1.45,
     tickets=True,
 )
 CIFAR = Problem(
     name="CIFAR-10, 16x16",
     task=halved_cifar10,
-    batch_size=16,
+    batch_size=128,
     optimizer=SGD,
-    epochs=1,
-    finetune_epochs=0.25,
+    epochs=10,
+    finetune_epochs=2.5,
     seeds=(0, 1, 2),
     sparsities=(0.9, 0.98, 0.95),
     early=2,
-    cycles=1,
-    tried=((1.0, 1.0), (1.0, 10.0)),
+    tried=PULLS,
     search_at=(0.95,),
     batches=20,
 )
@@ -161,8 +167,7 @@ DIFFUSION = Problem(
     seeds=(0, 1, 2),
     sparsities=(0.8, 0.9),
     early=1,
-    cycles=1,
-    tried=((10.0, 1.0), (100.0, 1.0)),
+    tried=({"mask_lr": 10.0}, {"mask_lr": 100.0}),
     search_at=(0.8,),
     metric="frechet_distance",
 )
@@ -176,9 +181,10 @@ DIGITS = Problem(
     seeds=(0, 1, 2),
     sparsities=(0.8,),
     early=1,
-    cycles=1,
-    tried=((1.0, 1.0), (1.0, 10.0)),
+    tried=PULLS,
     search_at=(0.8,),
+    tried_fixed=PULLS,
+    slower=1.5,
     tickets=True,
 )
 

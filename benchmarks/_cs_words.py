@@ -10,13 +10,25 @@ from _cs_problem import Problem
 from _harness import MIN_SEEDS, add_accuracy, over_seeds, table
 from _sides import chance, verdict
 
-BUDGETED, DENSE, CS, TUNED, FIXED = "BIMP", "dense", "CS", "CS, fine-tuned", "CS, fixed temperature"
+from paretorch.errors import RunError
+
+BUDGETED, EQUAL_TIME, DENSE, CS, TUNED = "BIMP", "BIMP, equal time", "dense", "CS", "CS, fine-tuned"
+FIXED, FIXED_TUNED = "CS, fixed temperature", "CS, fixed temperature, fine-tuned"
 SEARCH_LONG, SEARCH_ONE, SEARCH_SHORT = "search, 3 rounds", "search, 1 round", "search, 1 round, half the epochs"
 IMP_LONG, IMP_ONE = "IMP with rewinding, 3 rounds", "IMP with rewinding, 1 round"
-ARMS = (BUDGETED, CS, TUNED, FIXED)
+ARMS = (BUDGETED, EQUAL_TIME, CS, TUNED, FIXED, FIXED_TUNED)
 TICKET_ARMS = (SEARCH_LONG, IMP_LONG, SEARCH_ONE, IMP_ONE, SEARCH_SHORT)
-GATED = (CS, TUNED, FIXED)
-PAIRS = ((CS, BUDGETED), (TUNED, BUDGETED), (TUNED, CS), (CS, FIXED), (CS, DENSE))
+GATED = (CS, TUNED, FIXED, FIXED_TUNED)
+OTHER_COST = (EQUAL_TIME, SEARCH_SHORT)
+PAIRS = (
+    (CS, BUDGETED),
+    (TUNED, BUDGETED),
+    (CS, EQUAL_TIME),
+    (TUNED, CS),
+    (CS, FIXED),
+    (TUNED, FIXED_TUNED),
+    (CS, DENSE),
+)
 TICKET_PAIRS = ((SEARCH_LONG, IMP_LONG), (SEARCH_ONE, IMP_ONE), (SEARCH_ONE, IMP_LONG), (SEARCH_SHORT, IMP_LONG))
 
 Cells = Mapping[tuple[str, float], Mapping[int, Mapping[str, Any]]]  # arm and sparsity, seed, what the cell found
@@ -37,13 +49,22 @@ def figures_of(task: Problem, cells: Cells) -> dict[str, Any]:
             if len(found) >= MIN_SEEDS and all("undecided" in one for one in found.values()):
                 shares = [one["undecided"] for one in found.values()]
                 figures[f"{name}, undecided"] = over_seeds(shares, unit="%", factor=100)
-            for one in found.values():
-                figures[f"{sparsity:g}, zeros"], figures["weights"] = one["zeros"], one["weights"]
-                figures[f"{arm}, training samples"] = one["samples"]
+            _count(figures, f"{sparsity:g}, zeros", found, "zeros")
+            _count(figures, "weights", found, "weights")
+            _count(figures, f"{arm}, training samples", found, "samples")
         for first, second in (*PAIRS, *TICKET_PAIRS):
             both = [_qualities(dense if arm == DENSE else cells.get((arm, sparsity), {})) for arm in (first, second)]
             _add(figures, f"{first} minus {second}, {sparsity:g}", task, *both)
     return figures
+
+
+def _count(figures: dict[str, Any], name: str, found: Mapping[int, Mapping[str, Any]], key: str) -> None:
+    """Enter a count that must be the same in every cell that has it."""
+    for seed, one in found.items():
+        if figures.setdefault(name, one[key]) != one[key]:
+            raise RunError(
+                f"{name}: {one[key]} with seed {seed}, and {figures[name]} elsewhere: not the same experiment."
+            )
 
 
 def _qualities(found: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:
@@ -151,7 +172,7 @@ def _orders(task: Problem, own: Mapping[str, Any]) -> list[str]:
     """Arms of equal total cost in the order of their means, at every sparsity."""
     sign, found = 1 if not task.higher_is_better else -1, []
     for sparsity in sorted(task.sparsities):
-        arms = [arm for arm in (*ARMS, *TICKET_ARMS) if arm != SEARCH_SHORT and f"{arm}, {sparsity:g}" in own]
+        arms = [arm for arm in (*ARMS, *TICKET_ARMS) if arm not in OTHER_COST and f"{arm}, {sparsity:g}" in own]
         order = sorted(arms, key=lambda arm: sign * own[f"{arm}, {sparsity:g}"]["mean"])
         found += [f"{task.name}, means at {100 * sparsity:g} %, best first: {'; '.join(order)}."] if arms else []
     return found

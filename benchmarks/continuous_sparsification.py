@@ -5,8 +5,8 @@ their resolution, and a small U-Net that learns denoising diffusion; from scratc
 line. Arms in `_cs_arms`, searches for a ticket and IMP with rewinding in `_cs_tickets`. What is tested has hard masks.
 
 Runs are too short for the default rate of the mask logits. The pull to the density, or that rate, is searched on
-another seed by validation, which is counted; the values that are tried come from earlier trials, which are not. The
-other arms are not tuned.
+another seed by validation, which is counted, and so are the cycles of BIMP; the values that are tried come from earlier
+trials, which are not. The other arms are not tuned.
 
     python benchmarks/continuous_sparsification.py --data DATA [--minutes 9]
 
@@ -24,16 +24,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _cs_arms import SEARCH_SEED, run_arm
+from _cs_arms import SEARCH_SEED, run_arm, searched_with, tried
 from _cs_arms import search as search_arm
-from _cs_problem import CIFAR_IMAGES, DIFFUSION_IMAGES, DIFFUSION_SAMPLES, SAMPLING_STEPS, Problem, problems
+from _cs_problem import (
+    CIFAR_IMAGES,
+    DIFFUSION_IMAGES,
+    DIFFUSION_SAMPLES,
+    SAMPLING_STEPS,
+    Options,
+    Problem,
+    problems,
+)
 from _cs_words import (
     ARMS,
-    BUDGETED,
     DENSE,
+    EQUAL_TIME,
     FIXED,
-    IMP_LONG,
-    IMP_ONE,
+    FIXED_TUNED,
     TICKET_ARMS,
     conclusions,
     figures_of,
@@ -44,27 +51,35 @@ from _grid import Cell, Progress, add_arguments, finished, run_grid
 from _harness import MIN_SEEDS, write_result
 from recipe_runs import run as run_recipe
 
+from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
 from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
 
 BENCHMARK = {
     "tier": "minutes",
-    "minutes": 50,
+    "minutes": 120,
     "data": ["fashion_mnist", "cifar10"],
     "arguments": ["--data", "{data}"],
 }
-VERSION = 1
+VERSION = 2
 MIDDLE = 0.95  # the ablation and the tickets, which are many, leave it out
-UNSEARCHED = (DENSE, BUDGETED, IMP_LONG, IMP_ONE)
 
-Chosen = Mapping[tuple[str, float], Mapping[str, float]]
+Chosen = Mapping[tuple[str, str, float], Options]  # by task, arm of the search and sparsity
 
 
 def try_setting(
-    task: str, sparsity: float, mask_lr: float, strength: float, quick: bool, *, data: Path, classifier: Path
+    task: str,
+    arm: str,
+    sparsity: float,
+    options: Options,
+    quick: bool,
+    *,
+    judge: str = "",
+    data: Path,
+    classifier: Path,
 ) -> dict[str, float]:
-    """One training of the search."""
-    options = {"mask_lr": mask_lr, "strength": strength}
-    return search_arm(problems(quick=quick)[task], sparsity, options, data=data, classifier=classifier)
+    """One training of the search; see `run`."""
+    del judge
+    return search_arm(problems(quick=quick)[task], arm, sparsity, options, data=data, classifier=classifier)
 
 
 def run(
@@ -75,11 +90,18 @@ def run(
     seed: int,
     quick: bool,
     *,
+    judge: str = "",
     data: Path,
     classifier: Path,
 ) -> dict[str, Any]:
-    """One arm with one seed."""
+    """One arm with one seed; `judge` tells cells apart whose images were judged by different classifiers."""
+    del judge
     return run_arm(problems(quick=quick)[task], arm, sparsity, options, seed, data=data, classifier=classifier)
+
+
+def judged_by(problem: Problem, classifier: Path) -> dict[str, str]:
+    """The classifier, as a parameter of the cells whose metric depends on it."""
+    return {} if problem.higher_is_better else {"judge": file_sha256(classifier / WEIGHTS_FILE)}
 
 
 def name_of(*parts: object) -> str:
@@ -87,42 +109,45 @@ def name_of(*parts: object) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(str(part) for part in parts))
 
 
+def name_of_trial(problem: Problem, arm: str, sparsity: float, options: Options) -> str:
+    """Of one training of the search."""
+    return name_of("search", problem.name, arm, f"{sparsity:g}", *(f"{value:g}" for value in options.values()))
+
+
 def search_grid(quick: bool, data: Path, classifier: Path) -> list[Cell]:
     """The settings that are tried."""
     cells = []
     for problem in problems(quick=quick).values():
-        for sparsity in problem.search_at:
-            for mask_lr, strength in problem.tried:
+        for sparsity, arm in ((one, arm) for one in problem.search_at for arm in tried(problem)):
+            for options in tried(problem)[arm]:
                 parameters = {
                     "task": problem.name,
+                    "arm": arm,
                     "sparsity": sparsity,
-                    "mask_lr": mask_lr,
-                    "strength": strength,
+                    "options": dict(options),
                     "quick": quick,
+                    **judged_by(problem, classifier),
                 }
-                name = name_of("search", problem.name, f"{sparsity:g}", f"{mask_lr:g}", f"{strength:g}")
+                name = name_of_trial(problem, arm, sparsity, options)
                 own = partial(try_setting, data=data, classifier=classifier)
                 cells.append(Cell(name=name, run=own, parameters=parameters, kind=f"{problem.name}-search"))
     return cells
 
 
-def chosen(results: Mapping[str, Any], quick: bool) -> dict[tuple[str, float], dict[str, float]]:
-    """The settings that are best on validation for each task and sparsity, the first among equals.
+def chosen(results: Mapping[str, Any], quick: bool) -> dict[tuple[str, str, float], Options]:
+    """The settings that are best on validation for each task, arm of the search and sparsity, the first among equals.
 
     Those of which a training of the search is missing are left out.
     """
     found = {}
     for problem in problems(quick=quick).values():
         sign = 1 if problem.higher_is_better else -1
-        for sparsity in problem.sparsities:
+        for arm, sparsity in ((arm, sparsity) for arm in tried(problem) for sparsity in problem.sparsities):
             at = problem.searched_at(sparsity)
-            names = {
-                pair: name_of("search", problem.name, f"{at:g}", f"{pair[0]:g}", f"{pair[1]:g}")
-                for pair in problem.tried
-            }
-            if all(name in results for name in names.values()):
-                best = max(names, key=lambda pair: sign * results[names[pair]]["validation"])
-                found[problem.name, sparsity] = {"mask_lr": best[0], "strength": best[1]}
+            names = [name_of_trial(problem, arm, at, options) for options in tried(problem)[arm]]
+            if all(name in results for name in names):
+                best = max(range(len(names)), key=lambda place: sign * results[names[place]]["validation"])
+                found[problem.name, arm, sparsity] = tried(problem)[arm][best]
     return found
 
 
@@ -132,9 +157,9 @@ def arms_of(problem: Problem) -> list[tuple[int, str, float]]:
         (int(place >= problem.early), arm, sparsity)
         for place, sparsity in enumerate(problem.sparsities)
         for arm in ARMS
-        if arm != FIXED
+        if arm not in (FIXED, FIXED_TUNED) and (arm != EQUAL_TIME or problem.slower > 1)
     ]
-    beside = (*TICKET_ARMS, FIXED) if problem.tickets else ()
+    beside = (*TICKET_ARMS, FIXED, FIXED_TUNED) if problem.tickets else ()
     ends = [sparsity for sparsity in problem.sparsities if sparsity != MIDDLE]
     top = max(problem.sparsities)
     return [
@@ -149,15 +174,17 @@ def grid(quick: bool, data: Path, classifier: Path, searched: Chosen) -> list[Ce
     cells: list[tuple[tuple[bool, int], Cell]] = []
     for problem in problems(quick=quick).values():
         for (stage, arm, sparsity), seed in ((one, seed) for one in arms_of(problem) for seed in problem.seeds):
-            if arm not in UNSEARCHED and (problem.name, sparsity) not in searched:
+            source = searched_with(arm)
+            if source is not None and (problem.name, source, sparsity) not in searched:
                 continue
             parameters = {
                 "task": problem.name,
                 "arm": arm,
                 "sparsity": sparsity,
-                "options": {} if arm in UNSEARCHED else dict(searched[problem.name, sparsity]),
+                "options": {} if source is None else dict(searched[problem.name, source, sparsity]),
                 "seed": seed,
                 "quick": quick,
+                **judged_by(problem, classifier),
             }
             name = name_of(problem.name, arm, f"{sparsity:g}", f"s{seed}")
             own = partial(run, data=data, classifier=classifier)
@@ -166,27 +193,27 @@ def grid(quick: bool, data: Path, classifier: Path, searched: Chosen) -> list[Ce
     return [cell for _, cell in sorted(cells, key=lambda one: one[0])]
 
 
-def figures_by_task(progress: Progress, tried: Progress, quick: bool) -> tuple[dict[str, Any], list[int]]:
+def figures_by_task(progress: Progress, searching: Progress, quick: bool) -> tuple[dict[str, Any], list[int]]:
     """All figures, one group per task, and the seeds they rest on."""
     figures: dict[str, Any] = {}
-    seeds, searched = set(), chosen(tried.results, quick)
+    seeds, searched = set(), chosen(searching.results, quick)
     for problem in problems(quick=quick).values():
         cells: dict[tuple[str, float], dict[int, Any]] = {}
         for (_, arm, sparsity), seed in ((one, seed) for one in arms_of(problem) for seed in problem.seeds):
             if (one := progress.results.get(name_of(problem.name, arm, f"{sparsity:g}", f"s{seed}"))) is not None:
                 cells.setdefault((arm, sparsity), {})[seed] = one
         if own := figures_of(problem, cells):
-            for sparsity in problem.sparsities:
-                options = searched.get((problem.name, sparsity), {})
-                own |= {f"CS, {sparsity:g}, {name}": value for name, value in options.items()}
+            for sparsity, arm in ((sparsity, arm) for sparsity in problem.sparsities for arm in tried(problem)):
+                options = searched.get((problem.name, arm, sparsity), {})
+                own |= {f"{arm}, {sparsity:g}, {name}": value for name, value in options.items()}
             figures[problem.name] = own
             seeds |= {seed for found in cells.values() for seed in found}
     return figures, sorted(seeds)
 
 
-def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) -> None:
+def write(progress: Progress, searching: Progress, arguments: argparse.Namespace) -> None:
     """The result file of what is finished."""
-    figures, seeds = figures_by_task(progress, tried, arguments.quick)
+    figures, seeds = figures_by_task(progress, searching, arguments.quick)
     tasks = list(problems(quick=arguments.quick).values())
     shares = ", ".join(f"{task.name} {task.epochs:g} (the last {task.finetune_epochs:g})" for task in tasks)
     write_result(
@@ -200,17 +227,18 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
             *conclusions(tasks, figures),
             f"Epochs of all training of an arm, and those of fine-tuning where there are any: {shares}. Only '... half "
             "the epochs' has fewer. Every figure is of hard masks with exactly the wanted zeros.",
-            "BIMP has its defaults: half of the epochs dense, ALLR, one cycle, on Fashion-MNIST three above 90 %; "
-            "it is not tuned. Of CS the pull to the density, on diffusion the rate of the mask logits, is searched on "
-            f"validation: {len(tried.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many further "
-            "arms. The rate of the mask logits on the other tasks, and the ranges, come from earlier trials that are "
-            "not counted. The other arms of CS and the searches for a ticket take the same settings.",
-            "Equal epochs are not equal time: a step of CS takes longer than a dense one where layers are small, see "
-            "the section sparsification step.",
+            "BIMP trains half of its epochs dense and retrains with ALLR. Searched on validation: its cycles, of CS "
+            "the pull to the density, on diffusion the rate of the mask logits, and both of CS with a fixed "
+            f"temperature: {len(searching.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many "
+            "further arms. The rate of the mask logits of CS on the other tasks, and the ranges, come from earlier "
+            "trials that are not counted. The searches for a ticket take the settings of CS.",
+            f"Equal epochs are not equal time where layers are small: {EQUAL_TIME} has "
+            f"{', '.join(f'{task.slower:g} times the epochs on {task.name}' for task in tasks if task.slower > 1)}, "
+            "the ratio of the step times in the section sparsification step.",
             "The fixed temperature is beta = 1 throughout, and the largest logits are kept at the end.",
-            f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 16; accuracies "
-            "are far below those of full training. Statistics of batch normalisation are computed anew for every "
-            "finished model, the dense one included.",
+            f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 128; "
+            "accuracies are far below those of full training. Statistics of batch normalisation are computed anew for "
+            "every finished model, the dense one included.",
             f"Diffusion: a U-Net, trained by Adam in batches of 16 of {DIFFUSION_IMAGES} images of Fashion-MNIST. "
             f"{DIFFUSION_SAMPLES} samples in {SAMPLING_STEPS} steps: its distances compare with each other and with no "
             "others.",
@@ -218,7 +246,7 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
             "and so are those of one round and one pruning; weights are rewound to half an epoch on Fashion-MNIST.",
             "Intervals are 95 % over seeds, differences are paired.",
             *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
-            *(f"{name} failed: {reason}" for name, reason in (tried.failed | progress.failed).items()),
+            *(f"{name} failed: {reason}" for name, reason in (searching.failed | progress.failed).items()),
         ],
     )
 
@@ -234,7 +262,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
-    if not (arguments.quick or arguments.write_only or arguments.classifier or classifier.is_dir()):
+    if not (arguments.quick or arguments.classifier or classifier.is_dir()):
         run_recipe("fashion-mnist-classifier", arguments.data)
 
     def progress_of(cells: Sequence[Cell]) -> Progress:
@@ -243,11 +271,11 @@ def main() -> None:
         options = {"minutes": arguments.minutes, "retry_failed": arguments.retry_failed}
         return run_grid(cells, arguments.work, version=VERSION, **options)
 
-    tried = progress_of(search_grid(arguments.quick, arguments.data, classifier))
-    searched = chosen(tried.results, arguments.quick)
+    searching = progress_of(search_grid(arguments.quick, arguments.data, classifier))
+    searched = chosen(searching.results, arguments.quick)
     progress = progress_of(grid(arguments.quick, arguments.data, classifier, searched))
     if not arguments.no_write:
-        write(progress, tried, arguments)
+        write(progress, searching, arguments)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Figures and conclusions about continuous sparsification follow from the results of the cells."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from paretorch.errors import RunError
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_differences_are_told_in_both_directions_and_a_distance_says_which_is_be
     assert orders[-1].startswith("diffusion, means at 90 %, best first: CS; ")
     assert orders[-1].endswith("; CS, fine-tuned.")
     assert "half the epochs" not in " ".join(orders), "it costs less"
-    assert "of 27 paired differences" in said[-1]
+    assert "of 33 paired differences" in said[-1]
 
 
 def test_figures_hold_points_of_accuracy_distances_gates_and_costs(words: Any, tasks: Any) -> None:
@@ -81,28 +84,48 @@ def test_arms_with_fewer_than_three_seeds_are_left_out(words: Any, tasks: Any) -
     first = words.tables([task], figures)[0]
     assert first["columns"] == ["task", "sparsity", "dense", *words.ARMS]
     assert first["rows"][0][:3] == ["Fashion-MNIST", "90 %", {"figure": "Fashion-MNIST/dense"}]
-    assert first["rows"][0][4] is None
+    assert first["rows"][0][3] is not None
+    assert first["rows"][0][5] is None
     claims = [line["claim"] for line in words.headlines([task], figures)]
     assert "Fashion-MNIST, 98 % sparsity, equal epochs: CS minus BIMP" in claims
     assert "Fashion-MNIST, 90 % sparsity, equal epochs: CS minus BIMP" not in claims
 
 
-def test_the_setting_that_is_best_on_validation_is_chosen_where_less_is_better_too(load: Any) -> None:
-    script, problem = load("continuous_sparsification"), load("_cs_problem")
+def test_a_count_that_differs_between_seeds_is_refused(words: Any, tasks: Any) -> None:
+    task = tasks[0]
+    found = cells(words, task, {})
+    found[words.CS, 0.9][3] = found[words.CS, 0.9][3] | {"zeros": 901}
+    with pytest.raises(RunError, match=r"^0\.9, zeros: 901 with seed 3, and 900 elsewhere"):
+        words.figures_of(task, found)
+
+
+def test_the_setting_that_is_best_on_validation_is_chosen_where_less_is_better_too(load: Any, tmp_path: Path) -> None:
+    script, arms, problem = load("continuous_sparsification"), load("_cs_arms"), load("_cs_problem")
     results = {}
     for task in (problem.FASHION, problem.DIFFUSION):
-        for sparsity in task.search_at:
-            for number, (rate, strength) in enumerate(task.tried):
-                name = script.name_of("search", task.name, f"{sparsity:g}", f"{rate:g}", f"{strength:g}")
+        for sparsity, arm in ((sparsity, arm) for sparsity in task.search_at for arm in arms.tried(task)):
+            for number, options in enumerate(arms.tried(task)[arm]):
+                name = script.name_of_trial(task, arm, sparsity, options)
                 results[name] = {"validation": (0.1 if sparsity == 0.9 else -0.1) * number}
     best = script.chosen(results, False)
     first, last, noisy = problem.FASHION.tried[0], problem.FASHION.tried[-1], problem.DIFFUSION
-    assert best["Fashion-MNIST", 0.9] == {"mask_lr": last[0], "strength": last[1]}
-    assert best["Fashion-MNIST", 0.98] == {"mask_lr": first[0], "strength": first[1]}
+    assert best["Fashion-MNIST", "CS", 0.9] == last
+    assert best["Fashion-MNIST", "CS", 0.98] == first
+    assert best["Fashion-MNIST", "BIMP", 0.9] == {"cycles": 3}
+    assert best["Fashion-MNIST", "CS, fixed temperature", 0.9] == problem.FIXED_PULLS[-1]
     assert noisy.search_at == (0.8,)
-    assert best["diffusion", 0.9] == {"mask_lr": noisy.tried[-1][0], "strength": noisy.tried[-1][1]}
-    assert (problem.CIFAR.name, 0.9) not in best
-    names = {cell.name for cell in script.grid(False, None, None, best)}
-    assert "Fashion-MNIST-CS_fine-tuned-0.98-s0" in names
-    assert "CIFAR-10_16x16-BIMP-0.9-s0" in names, "it needs no search"
-    assert "CIFAR-10_16x16-CS-0.9-s0" not in names
+    assert best["diffusion", "CS", 0.9] == noisy.tried[-1]
+    assert not any(name == problem.CIFAR.name for name, _, _ in best)
+    classifier = tmp_path / "model.safetensors"
+    classifier.write_bytes(b"one")
+    planned = {cell.name: cell for cell in script.grid(False, tmp_path, tmp_path, best)}
+    assert planned["Fashion-MNIST-CS_fine-tuned-0.98-s0"].parameters["options"] == first
+    assert planned["Fashion-MNIST-BIMP_equal_time-0.98-s0"].parameters["options"] == {"cycles": 1}
+    assert planned["Fashion-MNIST-IMP_with_rewinding_1_round-0.98-s0"].parameters["options"] == {}, "needs no search"
+    assert "CIFAR-10_16x16-dense-0-s0" in planned
+    assert "CIFAR-10_16x16-BIMP-0.9-s0" not in planned, "its search is not finished"
+    assert "diffusion-BIMP_equal_time-0.8-s0" not in planned, "its steps were not timed"
+    classifier.write_bytes(b"other")
+    again = {cell.name: cell for cell in script.grid(False, tmp_path, tmp_path, best)}
+    for name, cell in planned.items():
+        assert (again[name].parameters == cell.parameters) == (not name.startswith("diffusion")), name
