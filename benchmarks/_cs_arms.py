@@ -3,6 +3,7 @@
     dense                     no zeros
     BIMP                      dense for half of the epochs, then pruned and retrained with ALLR in one cycle or three
     BIMP, equal time          the same with as many more epochs as a step of CS takes longer
+    GMP, DNW                  as in `gradual_pruning`, with their defaults
     CS                        continuous sparsification to the last step
     CS, fixed temperature     beta stays 1, and the largest logits are kept at the end
     ..., fine-tuned           the last quarter of the epochs under the hard masks
@@ -19,7 +20,8 @@ from typing import Any
 
 from _cs_problem import CYCLES, Options, Problem
 from _cs_tickets import TICKETS, ticket_arm
-from _cs_words import BUDGETED, CS, DENSE, EQUAL_TIME, FIXED, FIXED_TUNED, IMP_LONG, IMP_ONE, TUNED
+from _cs_words import BUDGETED, CS, DENSE, EQUAL_TIME, FIXED, FIXED_TUNED, IMP_LONG, IMP_ONE, OTHERS, TUNED
+from _gradual_arms import MADE
 
 from paretorch.artefacts.mask_edit import combined_masks
 from paretorch.methods.schedules import DenseSchedule
@@ -32,7 +34,7 @@ from paretorch.pipelines.retraining import Retraining, reestimate
 from paretorch.training.trainer import Trainer
 
 SEARCH_SEED = 100
-UNSEARCHED = (DENSE, IMP_LONG, IMP_ONE)
+UNSEARCHED = (DENSE, *OTHERS, IMP_LONG, IMP_ONE)
 SEARCHED_WITH = {EQUAL_TIME: BUDGETED, FIXED: FIXED, FIXED_TUNED: FIXED, BUDGETED: BUDGETED}
 
 
@@ -47,7 +49,7 @@ def tried(problem: Problem) -> dict[str, tuple[Options, ...]]:
 
 
 def compression_of(problem: Problem, arm: str, sparsity: float, options: Options) -> Compression:
-    """BIMP, or one of the arms of CS."""
+    """BIMP, another method, or one of the arms of CS."""
     if arm in (BUDGETED, EQUAL_TIME):
         epochs = problem.epochs * (problem.slower if arm == EQUAL_TIME else 1)
         return BIMP(
@@ -57,6 +59,9 @@ def compression_of(problem: Problem, arm: str, sparsity: float, options: Options
             cycles=int(options["cycles"]),
             retraining=Retraining(schedule="ALLR", reestimate_batches=0),  # all finished models have that, see run_arm
         )
+    if arm in OTHERS:
+        made = partial(MADE[arm], sparsity=sparsity)
+        return GradualPruning(method=made, epochs=problem.epochs, reestimate_batches=0)
     fixed = {"final_beta": 1.0} if arm in (FIXED, FIXED_TUNED) else {}
     return GradualPruning(
         method=partial(ContinuousSparsification, sparsity=sparsity, **options, **fixed),

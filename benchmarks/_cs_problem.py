@@ -53,6 +53,7 @@ class Problem:
         batches: for batch-norm statistics of every finished model; 0 where there is no batch normalisation.
         metric: of the task.
         tickets: whether the searches for a ticket are run.
+        others: further methods that prune while they train, by their names in `gradual_pruning`, with their defaults.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Problem:
     clip_norm: float | None = None
     metric: str = "accuracy"
     tickets: bool = False
+    others: tuple[str, ...] = ()
 
     def trainer(self, data: Path, classifier: Path, seed: int) -> Trainer:
         """Without a directory."""
@@ -141,6 +143,7 @@ FASHION = Problem(
     tried_fixed=FIXED_PULLS,
     slower=1.45,
     tickets=True,
+    others=("GMP", "DNW"),
 )
 CIFAR = Problem(
     name="CIFAR-10, 16x16",
@@ -155,6 +158,7 @@ CIFAR = Problem(
     tried=PULLS,
     search_at=(0.95,),
     batches=20,
+    others=("GMP",),
 )
 DIFFUSION = Problem(
     name="diffusion",
@@ -186,6 +190,7 @@ DIGITS = Problem(
     tried_fixed=PULLS,
     slower=1.5,
     tickets=True,
+    others=("GMP", "DNW"),
 )
 
 

@@ -16,7 +16,8 @@ BUDGETED, EQUAL_TIME, DENSE, CS, TUNED = "BIMP", "BIMP, equal time", "dense", "C
 FIXED, FIXED_TUNED = "CS, fixed temperature", "CS, fixed temperature, fine-tuned"
 SEARCH_LONG, SEARCH_ONE, SEARCH_SHORT = "search, 3 rounds", "search, 1 round", "search, 1 round, half the epochs"
 IMP_LONG, IMP_ONE = "IMP with rewinding, 3 rounds", "IMP with rewinding, 1 round"
-ARMS = (BUDGETED, EQUAL_TIME, CS, TUNED, FIXED, FIXED_TUNED)
+OTHERS = ("GMP", "DNW")
+ARMS = (BUDGETED, EQUAL_TIME, *OTHERS, CS, TUNED, FIXED, FIXED_TUNED)
 TICKET_ARMS = (SEARCH_LONG, IMP_LONG, SEARCH_ONE, IMP_ONE, SEARCH_SHORT)
 GATED = (CS, TUNED, FIXED, FIXED_TUNED)
 OTHER_COST = (EQUAL_TIME, SEARCH_SHORT)
@@ -24,6 +25,7 @@ PAIRS = (
     (CS, BUDGETED),
     (TUNED, BUDGETED),
     (CS, EQUAL_TIME),
+    *((CS, other) for other in OTHERS),
     (TUNED, CS),
     (CS, FIXED),
     (TUNED, FIXED_TUNED),

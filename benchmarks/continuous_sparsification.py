@@ -41,6 +41,7 @@ from _cs_words import (
     EQUAL_TIME,
     FIXED,
     FIXED_TUNED,
+    OTHERS,
     TICKET_ARMS,
     conclusions,
     figures_of,
@@ -157,7 +158,7 @@ def arms_of(problem: Problem) -> list[tuple[int, str, float]]:
         (int(place >= problem.early), arm, sparsity)
         for place, sparsity in enumerate(problem.sparsities)
         for arm in ARMS
-        if arm not in (FIXED, FIXED_TUNED) and (arm != EQUAL_TIME or problem.slower > 1)
+        if arm not in (FIXED, FIXED_TUNED, *OTHERS) and (arm != EQUAL_TIME or problem.slower > 1)
     ]
     beside = (*TICKET_ARMS, FIXED, FIXED_TUNED) if problem.tickets else ()
     ends = [sparsity for sparsity in problem.sparsities if sparsity != MIDDLE]
@@ -166,6 +167,7 @@ def arms_of(problem: Problem) -> list[tuple[int, str, float]]:
         (0, DENSE, 0.0),
         *main,
         *((0 if sparsity == top else 2, arm, sparsity) for sparsity in ends for arm in beside),
+        *((2, other, sparsity) for sparsity in problem.sparsities for other in problem.others),
     ]
 
 
