@@ -1,8 +1,9 @@
 """Continuous sparsification (CS) beside budgeted IMP, and searches for a ticket, all at the same total of epochs.
 
-LeNet-300-100 on 20,000 images of Fashion-MNIST as in `gradual_pruning`, ResNet-20 on 8,000 images of CIFAR-10 in half
-their resolution, and a small U-Net that learns denoising diffusion; from scratch, with the rate falling in a straight
-line. Arms in `_cs_arms`, searches for a ticket and IMP with rewinding in `_cs_tickets`. What is tested has hard masks.
+LeNet-300-100 on 20,000 images of Fashion-MNIST as in `gradual_pruning`, ResNet-20 on 10,000 images of CIFAR-10 in half
+their resolution, a small U-Net that learns denoising diffusion, and a DCGAN; from scratch, with the rate falling in a
+straight line. Arms in `_cs_arms`, searches for a ticket and IMP with rewinding in `_cs_tickets`. What is tested has
+hard masks.
 
 Runs are too short for the default rate of the mask logits. The pull to the density, or that rate, is searched on
 another seed by validation, which is counted, and so are the cycles of BIMP; the values that are tried come from earlier
@@ -10,7 +11,7 @@ trials, which are not. The other arms are not tuned.
 
     python benchmarks/continuous_sparsification.py --data DATA [--minutes 9]
 
-The diffusion model is judged by the classifier that the recipe `fashion-mnist-classifier` makes in `runs/` below the
+Generated images are judged by the classifier that the recipe `fashion-mnist-classifier` makes in `runs/` below the
 current folder; it is made where it is missing. Resumable: run it again with the same --work; several processes may
 share it. The result file is written from what is finished, with --write-only without running anything; arms with fewer
 than three seeds are left out of it.
@@ -28,8 +29,8 @@ from _cs_arms import SEARCH_SEED, run_arm, searched_with, tried
 from _cs_arms import search as search_arm
 from _cs_problem import (
     CIFAR_IMAGES,
-    DIFFUSION_IMAGES,
-    DIFFUSION_SAMPLES,
+    GENERATIVE_IMAGES,
+    GENERATIVE_SAMPLES,
     SAMPLING_STEPS,
     Options,
     Problem,
@@ -230,7 +231,7 @@ def write(progress: Progress, searching: Progress, arguments: argparse.Namespace
             f"Epochs of all training of an arm, and those of fine-tuning where there are any: {shares}. Only '... half "
             "the epochs' has fewer. Every figure is of hard masks with exactly the wanted zeros.",
             "BIMP trains half of its epochs dense and retrains with ALLR. Searched on validation: its cycles, of CS "
-            "the pull to the density, on diffusion the rate of the mask logits, and both of CS with a fixed "
+            "the pull to the density, on the generative tasks the rate of the mask logits, and both of CS with a fixed "
             f"temperature: {len(searching.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many "
             "further arms. The rate of the mask logits of CS on the other tasks, and the ranges, come from earlier "
             "trials that are not counted. The searches for a ticket take the settings of CS.",
@@ -241,9 +242,10 @@ def write(progress: Progress, searching: Progress, arguments: argparse.Namespace
             f"CIFAR-10: ResNet-20 from scratch, {CIFAR_IMAGES} images, pixels are means of 2 x 2, batch 128; "
             "accuracies are far below those of full training. Statistics of batch normalisation are computed anew for "
             "every finished model, the dense one included.",
-            f"Diffusion: a U-Net, trained by Adam in batches of 16 of {DIFFUSION_IMAGES} images of Fashion-MNIST. "
-            f"{DIFFUSION_SAMPLES} samples in {SAMPLING_STEPS} steps: its distances compare with each other and with no "
-            "others.",
+            f"Diffusion: a U-Net, trained by Adam in batches of 16 of {GENERATIVE_IMAGES} images of Fashion-MNIST, and "
+            f"{SAMPLING_STEPS} steps of sampling. DCGAN: its generator is sparse, its discriminator dense; batches of "
+            f"32 of as many images. {GENERATIVE_SAMPLES} samples each: distances compare with each other within one "
+            "task, and with no others.",
             "Tickets: the phases of a search of three rounds and of three prunings with rewinding are equally long, "
             "and so are those of one round and one pruning; weights are rewound to half an epoch on Fashion-MNIST.",
             "Intervals are 95 % over seeds, differences are paired.",
