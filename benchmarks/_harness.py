@@ -17,6 +17,7 @@
 time that was not taken on a quiet machine (`paretorch.measurement.noise`) is refused, or marked when asked for.
 """
 
+import math
 import re
 import shlex
 import sys
@@ -26,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _peers import versions
 from _result import check, is_figure
 
 from paretorch.artefacts.files import write_json
 from paretorch.errors import InputError, RunError
 from paretorch.evidence.statistics import mean_interval, paired_interval
-from paretorch.measurement.environment import environment
+from paretorch.measurement.environment import environment, installed_versions
 from paretorch.measurement.interleaved import Ratio, median_interval
 from paretorch.measurement.timing import Timing
 
@@ -110,6 +112,27 @@ def add_accuracy(
     figures[name] = over_seeds(values, minus=other, unit="%" if minus is None else "percentage points", factor=100)
 
 
+def add_equal(figures: dict[str, Any], name: str, found: Mapping[int, Mapping[str, Any]], key: str) -> None:
+    """Enter what must be the same in every cell: a count, or a number that no seed has a part in.
+
+    Args:
+        figures: to add to; what is there under this name must be the same too.
+        name: of the figure.
+        found: by seed what a cell found.
+        key: of the value in a cell.
+
+    Raises:
+        RunError: naming the seed that differs; numbers that are no counts may differ in their last digits.
+    """
+    for seed, one in found.items():
+        known = figures.setdefault(name, one[key])
+        if one[key] != known and not (isinstance(known, float) and math.isclose(one[key], known, rel_tol=1e-6)):
+            raise RunError(
+                f"{name}: {one[key]} with seed {seed}, and {known} elsewhere, so that these cells are not the same "
+                "experiment; delete those that are not of this one from the work folder, and run it again."
+            )
+
+
 def table(
     title: str,
     *,
@@ -159,6 +182,7 @@ def write_result(
     notes: Sequence[str] = (),
     device: str = "cpu",
     layout: Mapping[str, Sequence[Any]] | None = None,
+    packages: Sequence[str] = (),
     keep_noisy: bool = False,
     root: Path | None = None,
 ) -> Path:
@@ -173,6 +197,7 @@ def write_result(
         notes: sentences a reader must know (what failed, what was left out).
         device: "cpu" or a short accelerator name such as "h100".
         layout: for the results page: `headlines`, a list of `{claim, figure, format?}`, and `tables` made by `table`.
+        packages: import names of peers; the environment names their versions beside those that it always does.
         keep_noisy: write times that were not taken on a quiet machine, marked as such.
         root: folder to write to; default `benchmarks/results`.
 
@@ -192,7 +217,7 @@ def write_result(
         "command": command or own_command(),
         "notes": list(notes),
         "date": datetime.now(UTC).date().isoformat(),
-        "environment": environment(),
+        "environment": {**environment(), "packages": installed_versions() | versions(packages)},
         **{key: list(value) for key, value in (layout or {}).items()},
     }
     if problems := check(result):

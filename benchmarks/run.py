@@ -18,7 +18,6 @@ one failed.
 
 import argparse
 import ast
-import importlib.util
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from _peers import lacking
 from _result import TIERS
 
 from paretorch.errors import InputError
@@ -83,8 +83,8 @@ def _described(path: Path, node: ast.expr) -> Benchmark:
 
 def why_not(benchmark: Benchmark, data: Path | None) -> str | None:
     """Why the benchmark cannot run here, or None."""
-    if missing := [name for name in benchmark.packages if importlib.util.find_spec(name) is None]:
-        return f"needs the package {', '.join(missing)}"
+    if reason := lacking(benchmark.packages):
+        return reason
     if data is None:
         wants_data = benchmark.data or any("{data}" in argument for argument in benchmark.arguments)
         if wants_data:

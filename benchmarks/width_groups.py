@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from _harness import figure, table, write_result
+from _peers import lacking
 from torch import Tensor, nn
 
 from paretorch.measurement.interleaved import interleaved, ratio
@@ -113,6 +114,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--keep-noisy", action="store_true", help="write times of a machine that was not quiet")
     arguments = parser.parse_args()
+    packages: Any = BENCHMARK["packages"]
+    if reason := lacking(packages):
+        parser.error(reason)
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
     for name in MODELS:
@@ -124,6 +128,7 @@ def main() -> None:
         tier=str(BENCHMARK["tier"]),
         seeds=(),
         layout=layout(),
+        packages=packages,
         keep_noisy=arguments.keep_noisy,
         notes=[
             "One thread, batch 1; images of 224 x 224, 16 tokens. Times are CPU seconds of one call, one call of each "

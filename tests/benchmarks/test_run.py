@@ -58,6 +58,10 @@ def test_what_cannot_run_is_skipped_with_its_reason_and_is_no_failure(
     ("needs", "reason"),
     [
         ({"packages": ("no_such_package_at_all",)}, "needs the package no_such_package_at_all"),
+        (
+            {"packages": ("torch", "absent_peer", "other")},
+            'needs the package absent_peer, other: pip install "paretorch[peers]"',
+        ),
         ({"data": ("digits", "words")}, "needs data: PARETORCH_DATA has no folder words"),
         ({"tier": "gpu"}, "needs a GPU"),
         ({"packages": ("json",), "data": ("digits",)}, None),
@@ -68,6 +72,9 @@ def test_a_need_that_is_not_met_is_named(
 ) -> None:
     run = load("run")
     (tmp_path / "digits").mkdir()
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[project.optional-dependencies]\nhf = ["torch>=2"]\npeers = ["absent-peer>=1,<2", "b"]\n')
+    monkeypatch.setattr(load("_peers"), "PROJECT", project)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     benchmark = run.Benchmark(**{"path": Path("x.py"), "tier": "minutes", "minutes": 1.0, **needs})
     assert run.why_not(benchmark, tmp_path) == reason

@@ -49,9 +49,46 @@ def test_global_selection_writes_its_figures(load: Any, tmp_path: Path, monkeypa
 @pytest.mark.slow
 def test_optimizer_step_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pytorch_optimizer", reason="needs the peers extra")
-    page = run(load, "optimizer_step", ["--rounds", "2", "--quick"], tmp_path, monkeypatch)
+    page = run(load, "optimizer_step", ["--rounds", "2", "--quick", "--no-compile"], tmp_path, monkeypatch)
     assert "| AvaGrad's step over that of torch AdamW, foreach, tiny parameters | " in page
     assert "| tiny/parameters | 27,936 |" in page
+    assert "AvaGrad, compiled" not in page
+    packages = load("_result").load_all(tmp_path)["optimizer_step.cpu"].environment["packages"]
+    assert {"torch", "pytorch_optimizer"} <= packages.keys()
+
+
+def step_figures(load: Any, over: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Figures of one model, whose ratios have these intervals."""
+    script = load("optimizer_step")
+    ratios = {
+        f"{script.OURS} over {name}": {"median": (low + high) / 2, "low": low, "high": high, "n": 9, "unit": "x"}
+        for name, (low, high) in over.items()
+    }
+    return {"25 M": ratios | {f"{name}, seconds": 0.1 for name in (script.OURS, *over)}}
+
+
+def test_the_step_that_is_faster_than_ours_comes_first_in_headlines_and_notes(load: Any) -> None:
+    script = load("optimizer_step")
+    over = dict.fromkeys(script.OTHERS, (0.2, 0.4)) | {script.FLOOR: (3.5, 4.5), script.COMPILED: (0.8, 1.2)}
+    figures = step_figures(load, over)
+    assert script.layout(figures)["headlines"][0]["figure"] == "25 M/AvaGrad over torch AdamW, fused"
+    slower, alike, faster = script.conclusions(figures)
+    assert slower == "AvaGrad's step takes longer than that of torch AdamW, fused (25 M: 4.00x (3.50 to 4.50x))."
+    assert "not told apart from, that of AvaGrad, compiled (" in alike
+    assert "shorter than that of torch AdamW, foreach (" in faster
+
+
+def test_without_its_peer_the_benchmark_names_the_extra_before_it_starts(
+    load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(load("optimizer_step").BENCHMARK, "packages", ["torch", "torch_pruning_absent"])
+    monkeypatch.setattr(load("_peers"), "extra_of", {"torch_pruning_absent": "peers"}.get)
+    monkeypatch.setattr(sys, "argv", ["optimizer_step.py"])
+    with pytest.raises(SystemExit) as stop:
+        load("optimizer_step").main()
+    assert stop.value.code == 2
+    said = 'error: needs the package torch_pruning_absent: pip install "paretorch[peers]"'
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
