@@ -30,7 +30,7 @@ GENERATIVE_IMAGES, GENERATIVE_SAMPLES, SAMPLING_STEPS = 6000, 500, 10
 Options = Mapping[str, float]  # of an arm
 CYCLES: tuple[Options, ...] = ({"cycles": 1}, {"cycles": 3})
 PULLS: tuple[Options, ...] = ({"mask_lr": 1.0, "strength": 1.0}, {"mask_lr": 1.0, "strength": 10.0})
-FIXED_PULLS: tuple[Options, ...] = (*PULLS, {"mask_lr": 10.0, "strength": 1.0}, {"mask_lr": 100.0, "strength": 1.0})
+FIXED_PULLS: tuple[Options, ...] = (*PULLS, *({"mask_lr": rate, "strength": 1.0} for rate in (10.0, 100.0, 1000.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
