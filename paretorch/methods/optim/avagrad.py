@@ -20,7 +20,7 @@ and training stalls at every lr.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ from paretorch.methods.card import Card, HyperParameter
 from paretorch.methods.cost_model import Effect, Effects, LayerShape
 from paretorch.methods.optim.base import DelayedOptimizer, Work
 from paretorch.methods.optim.factors import exact
-from paretorch.methods.optim.shards import all_reduce_, spread
+from paretorch.methods.optim.settings import Settings
+from paretorch.methods.optim.shards import all_reduce_, share, spread
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -96,61 +97,42 @@ class AvaGrad(DelayedOptimizer):
     first. It is part of the state.
 
     Args:
-        params, lr, betas, eps, weight_decay, decoupled, bias_correction, skip_first, foreach, capturable: as in
-            `DelayedAdam`; the defaults of lr, betas and eps are the authors'.
-        gamma: "fresh" from the v that scales the step, or "stale" as in the authors' code, see this module.
+        params, lr: as in `DelayedOptimizer`; the default rate is the authors'.
+        gamma: "fresh" from the v that scales the step, or "stale" as in the authors' code, see this module. In a group
+            and in the state the setting is `gamma_mode`.
         norm_scope: over which groups the mean goes: all that say "global" together, or each that says "group" alone.
         norm_over: entries that count, "all" or the "active" with v > 0.
         process_group: the processes over which the parameters are spread, each process holding other entries. DTensors
             on one mesh of one dimension need none. One all-reduce of sums and counts per step.
+        settings: what else `DelayedOptimizer` takes: betas, eps, weight_decay, decoupled, bias_correction, skip_first,
+            foreach, capturable.
 
     Raises:
-        InputError: as `DelayedAdam`; for an unknown word, or "stale" without what belongs to it.
+        InputError: as `DelayedOptimizer`; for an unknown word, or "stale" without what belongs to it.
     """
 
-    _reduced_over: Any = None
+    _reduced_over: "ProcessGroup | None" = None
 
     def __init__(
         self,
         params: Iterable[Any],
         lr: float | Tensor = 0.1,
         *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 0.1,
-        weight_decay: float = 0.0,
-        decoupled: bool = False,
-        bias_correction: bool = True,
-        skip_first: bool = False,
         gamma: Literal["fresh", "stale"] = "fresh",
         norm_scope: Literal["global", "group"] = "global",
         norm_over: Literal["all", "active"] = "all",
-        foreach: bool | None = None,
-        capturable: bool = False,
         process_group: "ProcessGroup | None" = None,
+        **settings: Unpack[Settings],
     ) -> None:
         self.process_group = process_group
-        settings = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "decoupled": decoupled,
-            "bias_correction": bias_correction,
-            "skip_first": skip_first,
-            "gamma_mode": gamma,
-            "norm_scope": norm_scope,
-            "norm_over": norm_over,
-            "foreach": foreach,
-            "capturable": capturable,
-        }
-        super().__init__(params, settings)
+        own = {"gamma_mode": gamma, "norm_scope": norm_scope, "norm_over": norm_over, "gamma": 1.0}
+        super().__init__(params, lr, own=own, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "process_group": self.process_group}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As `DelayedOptimizer.add_param_group`."""
-        _check_words({**self.defaults, **param_group})
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         like = group["params"][0] if group["params"] else torch.zeros(())
@@ -164,23 +146,30 @@ class AvaGrad(DelayedOptimizer):
         for group, own in zip(self.param_groups, kept, strict=True):
             group["gamma"] = own.copy_(group["gamma"])
 
-    def _shares(self, params: Sequence[Tensor]) -> list[float]:
-        found, shares = spread(params, self.process_group)
-        if found is not None:
-            self._reduced_over = found
-        return shares
+    def _check(self, group: Mapping[str, Any]) -> None:
+        super()._check(group)
+        _check_words(group)
+
+    def _shares(self, moved: Sequence[Sequence[Tensor]]) -> list[list[float]]:
+        everything = [param for group in self.param_groups for param in group["params"]]
+        self._reduced_over, outside = spread(everything, self.process_group)
+        return [[share(param, outside) for param in params] for params in moved]
 
     def _gammas(self, work: Sequence[Work]) -> Sequence[Tensor | None]:
-        place = self.param_groups[0]["gamma"].device
+        place = next((p.device for group in self.param_groups for p in group["params"]), torch.device("cpu"))
         sums = [sum((each.sums().to(place) for each in passes), self._nothing(place)) for passes in work]
         alone = [group["norm_scope"] == "group" for group in self.param_groups]
         totals = [one for one, own in zip(sums, alone, strict=True) if own]
         together = sum((one for one, own in zip(sums, alone, strict=True) if not own), self._nothing(place))
         reduced = torch.stack([*totals, together])
         all_reduce_(reduced, self._reduced_over)
-        gammas, own_sums = [], iter(reduced.unbind())
+        gammas: list[Tensor | None] = []
+        own_sums = iter(reduced.unbind())
         for group, own in zip(self.param_groups, alone, strict=True):
             square, count = (next(own_sums) if own else reduced[-1]).unbind()
+            if not group["params"]:  # its gamma may lie on another device
+                gammas.append(None)
+                continue
             fresh = (count / square).sqrt().to(group["gamma"])
             known = (count > 0) & (square > 0)  # else nothing counted, or every second moment overflowed: as before
             fresh = torch.where(known, fresh, group["gamma"])
@@ -201,7 +190,7 @@ class AvaGradW(AvaGrad):
         settings: what else `AvaGrad` takes, apart from decoupled.
 
     Raises:
-        InputError: as `AvaGrad`.
+        InputError: as `AvaGrad`; for a group, or the state of an AvaGrad, whose decay is in the gradient.
     """
 
     def __init__(
@@ -209,8 +198,18 @@ class AvaGradW(AvaGrad):
     ) -> None:
         super().__init__(params, lr, weight_decay=weight_decay, decoupled=True, **settings)
 
+    def _check(self, group: Mapping[str, Any]) -> None:
+        super()._check(group)
+        if not group["decoupled"]:
+            raise InputError(
+                "a group says decoupled = False, decay in the gradient, which AvaGradW has not; its moments would mean "
+                "something else. Give the group or the state to AvaGrad"
+            )
+
 
 def _check_words(group: Mapping[str, Any]) -> None:
+    if isinstance(word := group["gamma"], str):
+        raise InputError(f"a group keeps its factor in gamma, and says {word!r} there; write gamma_mode = {word!r}")
     for key, known in (
         ("gamma_mode", ("fresh", "stale")),
         ("norm_scope", ("global", "group")),

@@ -1,7 +1,6 @@
 """What delayed Adam and AvaGrad share: state, checks, and a step in which all groups are read before any is moved."""
 
-from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -11,9 +10,9 @@ from torch.optim import Optimizer
 from paretorch.errors import InputError
 from paretorch.methods.optim.factors import factors
 from paretorch.methods.optim.passes import CPU_BLOCK, BlockPass, Bucket, ListPass, blockable
+from paretorch.methods.optim.settings import check_settings
 from paretorch.methods.sparsity.zeroing import local
 
-EPS_RANGE = (1e-15, 1e15)  # outside of it sums of 1 / eps^2 leave the range of float32
 OWN_SETTINGS = frozenset({"gamma_mode", "norm_scope", "norm_over"})  # of AvaGrad alone
 Work = list[ListPass | BlockPass]
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
@@ -27,14 +26,48 @@ class DelayedOptimizer(Optimizer):
 
     Args:
         params: tensors, or groups with settings of their own, as in torch.optim.
-        settings: of every group that does not say otherwise.
+        lr: learning rate; a 0-d tensor with capturable.
+        betas: decay of the first and of the second moment, in [0, 1).
+        eps: added to the root; 1e-12 to 1e15. The default is that of the authors' AvaGrad.
+        weight_decay: added to the gradient as weight_decay * w, or, if
+        decoupled: weights are multiplied by 1 - lr * weight_decay before they move.
+        bias_correction: moments are divided by what the zeros at their start take from them.
+        skip_first: the first step of a parameter only fills its moments.
+        foreach: work over lists of tensors; False: in blocks. None: blocks for large tensors on a CPU, else lists.
+        capturable: step counts are tensors beside the parameters, so that a CUDA graph can hold the step.
+        own: further settings, of a subclass.
 
     Raises:
         InputError: for numbers out of range, complex parameters, or a tensor as lr without capturable.
     """
 
-    def __init__(self, params: Iterable[Any], settings: dict[str, Any]) -> None:
-        super().__init__(params, settings)
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 0.1,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        bias_correction: bool = True,
+        skip_first: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        own: Mapping[str, Any] | None = None,
+    ) -> None:
+        settings = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled": decoupled,
+            "bias_correction": bias_correction,
+            "skip_first": skip_first,
+            "foreach": foreach,
+            "capturable": capturable,
+        }
+        super().__init__(params, {**settings, **(own or {})})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch.optim.
@@ -42,14 +75,22 @@ class DelayedOptimizer(Optimizer):
         Raises:
             InputError: as the class; no group is added then.
         """
-        check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check(group)
+            if any(param.is_complex() for param in group["params"]):
+                raise InputError("a parameter is complex; give its view as real numbers, torch.view_as_real")
+        except InputError:
+            self.param_groups.pop()
+            raise
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As in torch.optim.
+        """As in torch.optim; the settings of the groups are those of the state.
 
         Raises:
-            InputError: for the state of another optimizer, whose groups hold other settings; nothing is loaded then.
+            InputError: for the state of another optimizer, whose groups hold other settings, and for settings that the
+                class refuses; nothing is loaded then.
         """
         for group in state_dict["param_groups"]:
             missing = sorted(self.defaults.keys() - group.keys())
@@ -60,7 +101,12 @@ class DelayedOptimizer(Optimizer):
                     f"a group of the state {words}: it is of another optimizer than {type(self).__name__}; load it "
                     "into one of the class that saved it"
                 )
+            self._check(group)
         super().load_state_dict(state_dict)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        """Refuse the settings of a group, one's own or one of a state."""
+        check_settings(group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -90,7 +136,8 @@ class DelayedOptimizer(Optimizer):
             lists: Lists = ([], [], [], [], [])
             self._init_group(group, *lists)
             found.append(lists)
-        work = [self._passes(group, lists) for group, lists in zip(self.param_groups, found, strict=True)]
+        shares = self._shares([lists[0] for lists in found])
+        work = [self._passes(*each) for each in zip(self.param_groups, found, shares, strict=True)]
         for passes, gamma in zip(work, self._gammas(work), strict=True):
             for each in passes:
                 each.update(gamma)
@@ -126,9 +173,8 @@ class DelayedOptimizer(Optimizer):
             seconds.append(state["exp_avg_sq"])
             steps.append(state["step"])
 
-    def _passes(self, group: dict[str, Any], lists: Lists) -> Work:
+    def _passes(self, group: dict[str, Any], lists: Lists, shares: Sequence[float]) -> Work:
         """The work of a group, its tensors sorted by device, type and the way they are worked on; steps are counted."""
-        shares = self._shares(lists[0])
         if not lists[0]:
             return []
         params, grads, firsts, seconds, steps = ([local(tensor) for tensor in tensors] for tensors in lists)
@@ -150,9 +196,9 @@ class DelayedOptimizer(Optimizer):
             work.append((BlockPass if blocks else ListPass)(bucket, numbers, group))
         return work
 
-    def _shares(self, params: Sequence[Tensor]) -> list[float]:
-        """What part of each tensor's entries this process counts; nothing is summed here."""
-        return [1.0] * len(params)
+    def _shares(self, moved: Sequence[Sequence[Tensor]]) -> list[list[float]]:
+        """What part of each tensor's entries this process counts, group by group; nothing is summed here."""
+        return [[1.0] * len(params) for params in moved]
 
     def _gammas(self, work: Sequence[Work]) -> Sequence[Tensor | None]:
         """By what the rates of each group are multiplied; None stands for 1."""
@@ -165,27 +211,3 @@ def in_blocks(group: dict[str, Any], param: Tensor) -> bool:
         return False
     chosen: bool | None = group["foreach"]
     return param.device.type == "cpu" and param.numel() > CPU_BLOCK if chosen is None else not chosen
-
-
-def check_group(group: dict[str, Any]) -> None:
-    """Refuse settings that cannot be worked with.
-
-    Raises:
-        InputError: naming the setting.
-    """
-    lr, eps, betas = group["lr"], group["eps"], group["betas"]
-    if isinstance(lr, Tensor):
-        if not group["capturable"] or lr.dim():
-            raise InputError(
-                f"lr is a tensor of shape {tuple(lr.shape)}; expected a number, or 0-d with capturable=True"
-            )
-    elif not (isfinite(lr) and lr >= 0):
-        raise InputError(f"lr = {lr} must be a number of at least 0")
-    if not EPS_RANGE[0] <= eps <= EPS_RANGE[1]:
-        raise InputError(f"eps = {eps} must lie between {EPS_RANGE[0]:g} and {EPS_RANGE[1]:g}")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise InputError(f"betas = {betas} must be two numbers in [0, 1)")
-    if not (isfinite(group["weight_decay"]) and group["weight_decay"] >= 0):
-        raise InputError(f"weight_decay = {group['weight_decay']} must be a number of at least 0")
-    if any(param.is_complex() for param in group["params"]):
-        raise InputError("a parameter is complex; give its view as real numbers, torch.view_as_real")

@@ -6,6 +6,7 @@ by hand, with a process group, and for one of DTensors, as FSDP2 makes them.
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,14 +26,16 @@ def whole() -> list[torch.Tensor]:
     return [torch.randn(shape, generator=stream, dtype=torch.float64) for shape in SHAPES]
 
 
-def gradient(step: int) -> list[torch.Tensor]:
+def gradient(step: int) -> list[torch.Tensor | None]:
+    """In one step the last tensor, a replica, has a gradient alone."""
     stream = torch.Generator().manual_seed(100 + step)
-    return [torch.randn(shape, generator=stream, dtype=torch.float64) * 10.0**i for i, shape in enumerate(SHAPES)]
+    grads = [torch.randn(shape, generator=stream, dtype=torch.float64) * 10.0**i for i, shape in enumerate(SHAPES)]
+    return [None, None, None, grads[3]] if step == 2 else grads
 
 
 def optimizer_of(params: list[nn.Parameter], norm_over: Literal["all", "active"], **more: Any) -> AvaGrad:
     first = {"params": params[:1], "norm_scope": "group"}
-    return AvaGrad([first, {"params": params[1:]}], 0.05, norm_over=norm_over, **more)
+    return AvaGrad([first, {"params": params[1:3]}, {"params": params[3:]}], 0.05, norm_over=norm_over, **more)
 
 
 def by_hand(rank: int, norm_over: Literal["all", "active"]) -> list[list[float]]:
@@ -50,16 +53,16 @@ def by_hand(rank: int, norm_over: Literal["all", "active"]) -> list[list[float]]
 
 
 def by_fsdp(norm_over: Literal["all", "active"]) -> tuple[list[list[float]], float]:
-    """Rows over both processes, unevenly, beside a plain replica; and all-reduces per step."""
+    """Rows over both processes, unevenly, beside a plain replica in a group of its own; and all-reduces per step."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
     mesh = init_device_mesh("cpu", (2,))
     places = ([Shard(0)], [Replicate()], [Shard(1)], None)
 
-    def placed(tensors: list[torch.Tensor]) -> list[Any]:
+    def placed(tensors: Sequence[torch.Tensor | None]) -> list[Any]:
         pairs = zip(tensors, places, strict=True)
-        return [t if place is None else distribute_tensor(t, mesh, place) for t, place in pairs]
+        return [t if place is None or t is None else distribute_tensor(t, mesh, place) for t, place in pairs]
 
     params = [nn.Parameter(tensor) for tensor in placed(whole())]
     optimizer = optimizer_of(params, norm_over)
