@@ -217,7 +217,7 @@ def write_result(
         "command": command or own_command(),
         "notes": list(notes),
         "date": datetime.now(UTC).date().isoformat(),
-        "environment": {**environment(), "packages": installed_versions() | versions(packages)},
+        "environment": environment() | {"packages": installed_versions() | versions(packages)},
         **{key: list(value) for key, value in (layout or {}).items()},
     }
     if problems := check(result):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _harness import MIN_SEEDS, add_accuracy, over_seeds, table
+from _harness import MIN_SEEDS, add_accuracy, add_equal, over_seeds, table
 from _sides import chance, verdict
 
 from paretorch.evidence.best_of_n import expected_best, tuned_interval
@@ -45,9 +45,9 @@ def figures_of(cells: Cells, patterns: Sequence[Mapping[str, Any]]) -> dict[str,
             add_accuracy(figures, f"{first} minus {second}, {size}", found[first], found[second])
     for arm in ARMS:
         add_accuracy(figures, f"{arm}, solved", _values(cells, arm, "solved"))
-        for one in cells.get(arm, {}).values():
-            figures[f"{arm}, parameters"] = one["parameters"]
-            figures["training samples of one training"] = one["samples"]
+        add_equal(figures, f"{arm}, parameters", cells.get(arm, {}), "parameters")
+        add_equal(figures, "training samples of one training", cells.get(arm, {}), "samples")
+    add_equal(figures, "training samples of one training", dict(enumerate(patterns)), "samples")
     for arm in SHARING:
         own = cells.get(arm, {})
         add_accuracy(figures, f"{arm}, {FOLDED}", _values(cells, arm, "folded"), _values(cells, arm, "larger"))

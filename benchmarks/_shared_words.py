@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from _harness import MIN_SEEDS, add_accuracy, over_seeds, table
+from _harness import MIN_SEEDS, add_accuracy, add_equal, over_seeds, table
 from _shared_arms import Arm
 from _sides import chance, verdict
 
@@ -26,7 +26,7 @@ def figures_of(arms: Sequence[Arm], cells: Cells) -> dict[str, Any]:
         if len(found) < MIN_SEEDS:
             continue
         add_accuracy(figures, arm.name, _accuracy(found))
-        (figures[f"{arm.name}, parameters"],) = {one["parameters"] for one in found.values()}
+        add_equal(figures, f"{arm.name}, parameters", found, "parameters")
         if arm.templates is None:
             continue
         add_accuracy(figures, f"{arm.name} minus unshared", _accuracy(found), plain)
@@ -34,22 +34,25 @@ def figures_of(arms: Sequence[Arm], cells: Cells) -> dict[str, Any]:
         figures[f"{arm.name}, similarity"] = over_seeds(means, unit="")
         if arm.folded:
             figures |= _folding(arm.name, found)
-    figures["training samples of an arm"] = sorted({one["samples"] for own in cells.values() for one in own.values()})
+    for own in cells.values():
+        add_equal(figures, "training samples of an arm", own, "samples")
     return figures
 
 
 def _folding(name: str, found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """What folding did to the networks of one arm."""
+    """What folding did to the networks of one arm: both networks have new statistics, or both those of training."""
     made: dict[str, Any] = {}
     own = {seed: one["folded"] for seed, one in found.items()}
     add_accuracy(made, f"{name}, folded", _accuracy(own))
-    add_accuracy(made, f"{name}, folded minus unfolded", _accuracy(own), _accuracy(found))
+    renewed = {seed: one["unfolded"] for seed, one in own.items()}
+    add_accuracy(made, f"{name}, unfolded, new statistics", renewed)
+    add_accuracy(made, f"{name}, folded minus unfolded", _accuracy(own), renewed)
     raw = {seed: one["accuracy_raw"] for seed, one in own.items()}
     add_accuracy(made, f"{name}, folded minus unfolded, old statistics", raw, _accuracy(found))
     for key in ("parameters", "weights"):
         counts = [one[key] for one in own.values()]
         made[f"{name}, folded, {key}"] = counts[0] if len({*counts}) == 1 else over_seeds(counts, unit="")
-    made[f"{name}, folded, layers"] = max(one["layers"] for one in own.values())
+    add_equal(made, f"{name}, folded, layers", own, "layers")
     made[f"{name}, folded, change"] = over_seeds([one["change"] for one in own.values()], unit="fraction")
     return made
 
@@ -83,13 +86,14 @@ def tables(arms: Sequence[Arm], figures: Mapping[str, Any]) -> list[dict[str, An
     if folded := [(arm.name,) for arm in arms if f"{arm.name}, folded" in figures]:
         made.append(
             table(
-                "Folded: layers that became alike have one weight",
+                "Folded: layers that became alike have one weight; batch-norm statistics re-estimated in both networks",
                 factors={"network": "{}"},
                 rows=folded,
                 columns={
                     "test accuracy": ("{0}, folded", "percent"),
-                    "minus unfolded": ("{0}, folded minus unfolded", "signed .2"),
-                    "the same with old batch-norm statistics": (
+                    "unfolded": ("{0}, unfolded, new statistics", "percent"),
+                    "folded minus unfolded": ("{0}, folded minus unfolded", "signed .2"),
+                    "the same, both with the statistics of training": (
                         "{0}, folded minus unfolded, old statistics",
                         "signed .2",
                     ),

@@ -17,7 +17,7 @@ finished, with --write-only without running anything; methods with fewer than th
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from _gradual_arms import FULL, MADE, QUICK, SEARCH, SEARCH_SEED, Budget, own_settings, run_arm, search
 from _gradual_words import BUDGETED, DENSE, METHODS, SPARSITIES, conclusions, figures_of, tables
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress
 from _harness import figure, table, write_result
+from _script import grid_parser, progress_of, unfinished
 
 from paretorch.measurement.interleaved import interleaved, ratio
 from paretorch.methods.method import Method
@@ -167,8 +168,7 @@ def write(progress: Progress, tried: Progress, arguments: argparse.Namespace) ->
             "In a perceptron, the MACs that are left are the weights that are left: one sparsity, one count of MACs.",
             "Times: one thread, the same trainings in turns, over plain dense training; no kernel skips what is zero.",
             "Intervals are 95 % over seeds, differences are paired.",
-            *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
-            *(f"{name} failed: {reason}" for name, reason in (tried.failed | progress.failed).items()),
+            *unfinished(tried, progress),
         ],
     )
 
@@ -202,25 +202,15 @@ def headlines(figures: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = grid_parser(__doc__, work="runs/gradual-pruning", quick="digits, few epochs")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="digits, few epochs")
-    parser.add_argument("--write-only", action="store_true", help="run no cell")
-    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
     parser.add_argument("--no-timing", action="store_true", help="time no steps")
     parser.add_argument("--keep-noisy", action="store_true", help="write times of a machine that was not quiet")
-    add_arguments(parser, work="runs/gradual-pruning")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-
-    def progress_of(cells: Sequence[Cell]) -> Progress:
-        if arguments.write_only:
-            return finished(cells, arguments.work, version=VERSION)
-        options = {"minutes": arguments.minutes, "retry_failed": arguments.retry_failed}
-        return run_grid(cells, arguments.work, version=VERSION, **options)
-
-    tried = progress_of(search_grid(arguments.quick, arguments.data))
-    progress = progress_of(grid(arguments.quick, arguments.data, chosen(tried.results)))
+    tried = progress_of(search_grid(arguments.quick, arguments.data), arguments, version=VERSION)
+    cells = grid(arguments.quick, arguments.data, chosen(tried.results))
+    progress = progress_of(cells, arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, tried, arguments)
 

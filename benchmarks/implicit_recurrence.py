@@ -18,15 +18,15 @@ Resumable: run it again with the same --work; several processes may share it. Th
 finished, with --write-only without running anything; arms with fewer than three seeds are left out of it.
 """
 
-import argparse
 import re
 from typing import Any
 
 import torch
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress
 from _harness import write_result
 from _recurrence_arms import FULL, PATTERN_SEED, QUICK, Budget, run_arm, run_pattern
 from _recurrence_words import ARMS, PENALTY, WEAK, conclusions, figures_of, headlines, tables
+from _script import grid_parser, progress_of, unfinished
 
 BENCHMARK = {"tier": "minutes", "minutes": 30, "data": [], "arguments": []}
 VERSION = 1
@@ -97,8 +97,7 @@ def write(progress: Progress, *, quick: bool) -> None:
             f"Patterns are trained with seeds from {PATTERN_SEED} on, one each; the interval of the expected best is "
             "over patterns, and too short upwards. Grids and network are our design, not those of the paper.",
             "Intervals are 95 % over seeds, differences are paired.",
-            *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
-            *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),
+            *unfinished(progress),
         ],
     )
 
@@ -114,20 +113,9 @@ def settings_of(budget: Budget) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny grids, two epochs")
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
-    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
-    add_arguments(parser, work="runs/implicit-recurrence")
-    arguments = parser.parse_args()
+    arguments = grid_parser(__doc__, work="runs/implicit-recurrence", quick="tiny grids, two epochs").parse_args()
     torch.set_num_threads(1)
-    cells = grid(arguments.quick)
-    if arguments.write_only:
-        progress = finished(cells, arguments.work, version=VERSION)
-    else:
-        progress = run_grid(
-            cells, arguments.work, version=VERSION, minutes=arguments.minutes, retry_failed=arguments.retry_failed
-        )
+    progress = progress_of(grid(arguments.quick), arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, quick=arguments.quick)
 

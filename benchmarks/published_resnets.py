@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress, add_arguments
 from _harness import over_seeds, table, write_result
+from _script import progress_of, unfinished
 from torch import nn
 
 from paretorch.methods.schedules import DenseSchedule, MultiStep
@@ -193,8 +194,7 @@ def write(progress: Progress, device: str) -> None:
         "All seeds start from the same published weights: seeds differ in order, augmentation and batch-norm batches, "
         "so intervals say nothing about other dense models. The published weights have seen all training images.",
         "Keys are arm, model-epochs-cycles-sparsity. Differences are paired over seeds.",
-        *([f"{len(progress.left)} of the grid's cells are not run yet"] if progress.left else []),
-        *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),
+        *unfinished(progress),
     ]
     write_result(
         "published_resnets",
@@ -217,13 +217,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cells = grid(arguments.device, str(arguments.data))
-    if arguments.write_only:
-        progress = finished(cells, arguments.work, version=VERSION)
-    else:
-        progress = run_grid(
-            cells, arguments.work, version=VERSION, minutes=arguments.minutes, retry_failed=arguments.retry_failed
-        )
-    write(progress, arguments.device)
+    write(progress_of(cells, arguments, version=VERSION), arguments.device)
 
 
 if __name__ == "__main__":

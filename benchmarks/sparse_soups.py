@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress
 from _harness import MIN_SEEDS, write_result
+from _script import grid_parser, progress_of, unfinished
 from _soup_arms import run_arm
 from _soup_problem import COPIES, REDUCED_IMAGES, Problem, problems
 from _soup_words import (
@@ -155,7 +156,6 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
         said += conclusions(problem, own)
         shown += tables(problem, own)
         heads += headlines(problem, own)
-    left = [f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []
     write_result(
         "sparse_soups",
         figures,
@@ -173,28 +173,17 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
             "On CIFAR-10 copies and averages of a soup have their batch-norm statistics re-estimated before they are "
             "tested; IMP's model has those of its training, which is to its disadvantage after so few steps.",
             "Intervals are 95 % over seeds, differences are paired. Settings with fewer than three seeds are left out.",
-            *left,
-            *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),
+            *unfinished(progress),
         ],
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = grid_parser(__doc__, work="runs/sparse-soups", quick="digits alone, one epoch")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="digits alone, one epoch")
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
-    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
-    add_arguments(parser, work="runs/sparse-soups")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cells = grid(arguments.quick, arguments.data, arguments.work)
-    if arguments.write_only:
-        progress = finished(cells, arguments.work, version=VERSION)
-    else:
-        progress = run_grid(
-            cells, arguments.work, version=VERSION, minutes=arguments.minutes, retry_failed=arguments.retry_failed
-        )
+    progress = progress_of(grid(arguments.quick, arguments.data, arguments.work), arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, arguments)
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from paretorch.errors import RunError
+
 
 @pytest.fixture
 def words(load: Any) -> Any:
@@ -36,7 +38,7 @@ def cells(words: Any, *, seeds: int = 5, folded: float = 0.0) -> dict[str, dict[
     return {arm: {seed: cell(level[arm] + 0.01 * seed, folded=folded) for seed in range(seeds)} for arm in words.ARMS}
 
 
-PATTERNS = [{"larger": value} for value in (0.6, 0.9, 0.7, 0.75)]
+PATTERNS = [{"larger": value, "samples": 4000} for value in (0.6, 0.9, 0.7, 0.75)]
 
 
 def test_an_arm_is_said_to_lie_above_or_below_where_it_does(words: Any) -> None:
@@ -52,6 +54,19 @@ def test_an_arm_is_said_to_lie_above_or_below_where_it_does(words: Any) -> None:
         for one in own.values():
             one["larger"] = -one["larger"]
     assert "unshared: below 0 at larger grids" in words.conclusions(words.figures_of(found, PATTERNS))[0]
+
+
+@pytest.mark.parametrize("key", ["parameters", "samples"])
+def test_counts_that_differ_between_seeds_are_refused(words: Any, key: str) -> None:
+    found = cells(words)
+    found[words.HARD][4][key] += 1
+    with pytest.raises(RunError, match=f"{found[words.HARD][4][key]} with seed 4, and "):
+        words.figures_of(found, PATTERNS)
+
+
+def test_a_pattern_that_was_trained_longer_than_the_arms_is_refused(words: Any) -> None:
+    with pytest.raises(RunError, match="training samples of one training: 4001"):
+        words.figures_of(cells(words), [*PATTERNS, {"larger": 0.9, "samples": 4001}])
 
 
 def test_trainings_that_a_search_needs_are_those_of_an_enumeration(words: Any) -> None:

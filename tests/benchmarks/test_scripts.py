@@ -95,7 +95,17 @@ def test_without_its_peer_the_benchmark_names_the_extra_before_it_starts(
 def test_sparsification_step_writes_its_figures(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--data", str(tmp_path), "--rounds", "2", "--quick"]
     page = run(load, "sparsification_step", arguments, tmp_path, monkeypatch)
-    assert "| Training step with continuous sparsification over the dense step, digits | " in page
+    for words in ("as published", "with its defaults"):
+        assert f"| Training step with continuous sparsification {words} over the dense step, digits | " in page
+
+
+def test_the_step_is_timed_with_the_settings_of_a_user_too(load: Any) -> None:
+    script = load("sparsification_step")
+    published, user = script.METHODS[script.OURS](), script.METHODS[script.DEFAULTS]()
+    plain = ContinuousSparsification(sparsity=script.SPARSITY)
+    assert vars(user) == vars(plain)
+    assert (published.strength, published.ending) == (0.0, "threshold")
+    assert plain.strength > 0
 
 
 def test_the_reparametrised_peer_computes_with_soft_masks_of_the_weights_that_the_method_masks(load: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from paretorch.errors import RunError
+
 ROW = {"layer1": {"layers": ["layer1.1.conv1", "layer1.1.conv2"], "matrix": [[1.0, 0.4], [0.4, 1.0]]}}
 
 
@@ -23,8 +25,8 @@ def cells(arms: Any, levels: dict[str, float], *, folded: float = 0.0, seeds: in
             accuracy = levels.get(arm.name, 0.8) + 0.01 * seed
             one: dict[str, Any] = {"accuracy": accuracy, "parameters": 100, "samples": 42, "similarity": ROW}
             one["folded"] = {
-                "accuracy": accuracy + folded, "accuracy_raw": accuracy - 0.1, "parameters": 60, "weights": 3,
-                "layers": 18, "change": 0.01,
+                "accuracy": accuracy + 0.02 + folded, "accuracy_raw": accuracy - 0.1, "unfolded": accuracy + 0.02,
+                "parameters": 60, "weights": 3, "layers": 18, "change": 0.01,
             }  # fmt: skip
             found.setdefault(arm.name, {})[seed] = one
     return found
@@ -53,6 +55,15 @@ def test_whether_folding_stays_within_the_bound_is_read_off_the_seeds(
     assert figures["k = 2, recurrence, folded minus unfolded"]["mean"] == pytest.approx(100 * folded)
     assert figures["k = 2, recurrence, folded minus unfolded, old statistics"]["mean"] == pytest.approx(-10)
     assert "k = 3, folded" not in figures, "nothing draws its layers together"
+
+
+def test_counts_that_differ_between_seeds_are_refused(load: Any, words: Any) -> None:
+    arms = load("_shared_arms").FULL.arms
+    for key, where in (("parameters", "k = 4, parameters"), ("samples", "training samples of an arm")):
+        found = cells(arms, {})
+        found["k = 4"][2][key] += 1
+        with pytest.raises(RunError, match=f"{where}: .* with seed 2"):
+            words.figures_of(arms, found)
 
 
 def test_arms_with_fewer_than_three_seeds_are_left_out(load: Any, words: Any) -> None:
@@ -87,11 +98,12 @@ def test_shared_networks_are_trained_as_long_as_the_unshared_one_and_folded(
     script.main()
     results = load("_result").load_all(tmp_path)
     result = results["shared_networks.cpu"]
-    assert result.figure("training samples of an arm") == [12 * 50]
+    assert result.figure("training samples of an arm") == 12 * 50
     plain, shared = result.figure("unshared, parameters"), result.figure("k = 1, parameters")
     assert plain - shared == sum((2 - 1) * 9 * width**2 - 2 for width in (16, 32, 64))
     assert result.figure("k = 1, folded, weights") == 3
     assert abs(result.figure("k = 1, folded minus unfolded, old statistics")["mean"]) < 0.3
+    assert result.figure("k = 1, folded minus unfolded")["mean"] == pytest.approx(0, abs=0.3)  # the same function
     assert result.figure("similarity/layer3.1.conv2/1.conv2") == 1
     assert result.figure("steps/k = 2 over unshared")["median"] > 0
     page = load("_page").page(results)
