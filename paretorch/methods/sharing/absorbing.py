@@ -10,8 +10,10 @@ Source: scale invariance of batch norm, Ioffe and Szegedy, ICML 2015, section 3.
 is exact, is ours.
 """
 
+import math
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,13 +63,27 @@ def check_norms(model: nn.Module, norms: dict[str, str]) -> None:
         raise InputError(f"norms names {twice} behind several layers; a norm can absorb the factor of one")
 
 
+def can_absorb(norm: _BatchNorm, factor: float) -> bool:
+    """Whether divided statistics and epsilon stay in the range of their types, up to what epsilon hides anyway."""
+    square = factor**2
+    if not 0 < square < math.inf or not 0 < norm.eps / square < math.inf:
+        return False
+    mean, var = norm.running_mean, norm.running_var
+    if mean is None or var is None:
+        return True
+    near = partial(torch.allclose, rtol=0.01)
+    return near(mean / factor * factor, mean, atol=0.01 * norm.eps**0.5) and near(
+        var / square * square, var, atol=0.01 * norm.eps
+    )
+
+
 @torch.no_grad()
 def absorb_(norm: _BatchNorm, factor: float) -> None:
     """Let the norm take over a factor of the layer before it, whose output is from now on divided by it; in place.
 
     Args:
-        norm: with a gain.
-        factor: s, not 0.
+        norm: with a gain; one that `can_absorb` the factor.
+        factor: s.
     """
     if factor < 0:
         norm.weight.neg_()

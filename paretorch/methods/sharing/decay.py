@@ -4,7 +4,7 @@
 
 A coefficient that decays pulls a layer's whole weight, and the templates decay already. The authors' instructions
 stress it. `parameter_groups` is for loops of your own; the method uses the others around a phase, so that the optimizer
-is afterwards that of the plain model.
+is afterwards that of the plain model, in which coefficients and factors decay: every phase needs the method.
 
 Source: Savarese and Maire, ICLR 2019, the authors' code.
 """
@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 
 from paretorch.methods.sharing.templates import mixing_parameters
 
+APART = "without_decay_of"  # key of a group that was set apart: the number of the group it comes from
+
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups for an optimizer: every other parameter with `weight_decay`, coefficients and factors with 0."""
@@ -27,23 +29,27 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
 
 
 def set_apart_(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-    """Move parameters into a group of their own without weight decay; everything else is as in the first group."""
-    chosen = list(parameters)
-    _take_out(optimizer, chosen)
-    first = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
-    if "weight_decay" in first:
-        first["weight_decay"] = 0.0
-    optimizer.add_param_group({**first, "params": chosen})
+    """Move parameters, from each group that holds some, into one without weight decay; all else is as in that group.
+
+    Parameters that the optimizer does not hold stay outside.
+    """
+    chosen = {id(parameter) for parameter in parameters}
+    for number, group in enumerate(list(optimizer.param_groups)):
+        if not (own := [parameter for parameter in group["params"] if id(parameter) in chosen]):
+            continue
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+        settings = {name: value for name, value in group.items() if name != "params"}
+        if "weight_decay" in settings:
+            settings["weight_decay"] = 0.0
+        optimizer.add_param_group({**settings, "params": own, APART: number})
 
 
-def bring_together_(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-    """Undo `set_apart_`: the parameters go to the end of the first group, and their group is dissolved."""
-    chosen = list(parameters)
-    own = {id(parameter) for parameter in chosen}
-    optimizer.param_groups[:] = [
-        group for group in optimizer.param_groups if not any(id(p) in own for p in group["params"])
-    ]
-    optimizer.param_groups[0]["params"] += chosen
+def bring_together_(optimizer: Optimizer) -> None:
+    """Undo `set_apart_`: parameters go to the end of the groups that they came from."""
+    for group in optimizer.param_groups:
+        if APART in group:
+            optimizer.param_groups[group[APART]]["params"] += group["params"]
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if APART not in group]
 
 
 def exchange_(optimizer: Optimizer, before: Iterable[nn.Parameter], model: nn.Module) -> None:
@@ -51,7 +57,7 @@ def exchange_(optimizer: Optimizer, before: Iterable[nn.Parameter], model: nn.Mo
 
     Args:
         optimizer: parameters that are gone lose their state; new ones join the group that held the first of these, and
-            with one group alone the order becomes the model's.
+            the order in every group becomes the model's, as in an optimizer that is built of the model anew.
         before: all parameters of the model before it was changed.
         model: as it is now.
     """
@@ -65,8 +71,8 @@ def exchange_(optimizer: Optimizer, before: Iterable[nn.Parameter], model: nn.Mo
     for parameter in gone:
         optimizer.state.pop(parameter, None)
     home["params"] += [parameter for parameter in model.parameters() if id(parameter) not in was]
-    if len(groups) == 1:
-        home["params"].sort(key=lambda parameter: place.get(id(parameter), len(place)))
+    for group in groups:
+        group["params"].sort(key=lambda parameter: place.get(id(parameter), len(place)))
 
 
 def _take_out(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from paretorch.errors import InputError, NotFiniteError
-from paretorch.methods.sharing.absorbing import absorb_, check_norms
+from paretorch.methods.sharing.absorbing import absorb_, can_absorb, check_norms
+from paretorch.methods.sharing.layers import mark_folded_
 from paretorch.methods.sharing.similarity import similarity
-from paretorch.methods.sharing.templates import SharedGroup, shared_groups
+from paretorch.methods.sharing.templates import SharedGroup, holders_of, shared_groups
 from paretorch.methods.sharing.tied import tie_
 
 THRESHOLD = 0.95
@@ -46,6 +47,7 @@ class Folding:
         absorbed: layer -> (batch norm, the factor that it took over).
         eps: batch norm -> its epsilon afterwards, for the norms of `absorbed`.
         loops: runs of equal neighbouring blocks; each is a tuple of blocks, and a block a tuple of layers.
+        threshold: the least similarity within a cluster.
         params_before, params_after: parameters of the model.
     """
 
@@ -55,6 +57,7 @@ class Folding:
     absorbed: dict[str, tuple[str, float]]
     eps: dict[str, float]
     loops: tuple[tuple[tuple[str, ...], ...], ...]
+    threshold: float
     params_before: int
     params_after: int
 
@@ -71,6 +74,7 @@ class Folding:
             "factors": dict(self.factors),
             "absorbed": {layer: [norm, factor] for layer, (norm, factor) in self.absorbed.items()},
             "loops": [[list(block) for block in loop] for loop in self.loops],
+            "threshold": self.threshold,
             "params_before": self.params_before,
             "params_after": self.params_after,
         }
@@ -88,7 +92,8 @@ def fold_(
         model: with groups made by `share_`.
         threshold: the least similarity of two layers of a cluster, in (0, 1].
         norms: layer -> the batch norm that alone reads its output, as `following_norms` finds them; layers that are
-            left out, and those whose norm has no gain, keep their factors.
+            left out keep their factors, and those whose norm cannot take them: without a gain, with a gain or a bias
+            of the layer that another module has too, or with statistics that would leave the range of their type.
         block: how many neighbouring layers of a group make a block, for `loops`.
 
     Returns:
@@ -114,20 +119,31 @@ def fold_(
         )
     pairs = dict(norms or {})
     check_norms(model, pairs)
-    modules, before = dict(model.named_modules()), _count(model)
+    before = _count(model)
+    absorbers = _own_norms(model, pairs)
     found = Folding(
-        clusters={}, changes={}, factors={}, absorbed={}, eps={}, loops=(), params_before=before, params_after=0
+        clusters={},
+        changes={},
+        factors={},
+        absorbed={},
+        eps={},
+        loops=(),
+        threshold=threshold,
+        params_before=before,
+        params_after=0,
     )
     loops: list[tuple[tuple[str, ...], ...]] = []
     for group_name, group in groups.items():
         labels = cluster_labels(similarity(group.coefficients.cpu().double()), threshold)
-        loops += find_loops(tuple(group.layers), labels, block=block)
+        loops += find_loops(tuple(group.layers), _same_layer(group, labels), block=block)
         gram = _gram(group.bank.templates)
         members = [[i for i, label in enumerate(labels) if label == which] for which in range(max(labels) + 1)]
-        weights = [_fold_cluster(group, rows, gram, modules, pairs, found) for rows in members]
+        weights = [_fold_cluster(group, rows, gram, absorbers, pairs, found) for rows in members]
         for number, (rows, weight) in enumerate(zip(members, weights, strict=True)):
             layers = {name: layer for i, (name, layer) in enumerate(group.layers.items()) if i in rows}
             tie_(layers, weight, factors=found.factors)
+            for layer in layers.values():
+                mark_folded_(layer, group_name)
             found.clusters[f"{group_name}/{number}"] = tuple(layers)
     after = _count(model)
     if after > before:
@@ -144,12 +160,14 @@ def cluster_labels(matrix: Tensor, threshold: float) -> list[int]:
     """Cluster of each layer, numbered from 0 in the order of their first layers.
 
     Args:
-        matrix: S (L, L), L at least 2.
+        matrix: S (L, L).
         threshold: any two layers of a cluster have at least this similarity.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
+    if len(matrix) == 1:
+        return [0]
     distances = (1 - matrix).numpy()
     steps = linkage(squareform(distances, checks=False), method="complete")
     raw = fcluster(steps, t=1 - threshold + 1e-12, criterion="distance")  # equal rows may differ by rounding
@@ -162,7 +180,7 @@ def find_loops(layers: tuple[str, ...], labels: list[int], *, block: int) -> lis
 
     Args:
         layers: of a group, in the order of the model.
-        labels: cluster of each.
+        labels: equal for layers that compute the same.
         block: layers of a block; layers 0 to block - 1 are the first. A rest that fills no block is left out.
     """
     starts = range(0, len(layers) - len(layers) % block, block)
@@ -182,7 +200,7 @@ def _fold_cluster(
     group: SharedGroup,
     rows: list[int],
     gram: Tensor,
-    modules: Mapping[str, nn.Module],
+    absorbers: Mapping[str, _BatchNorm],
     norms: Mapping[str, str],
     found: Folding,
 ) -> nn.Parameter:
@@ -191,19 +209,14 @@ def _fold_cluster(
     own = group.coefficients[rows]
     alpha = own.cpu().double()
     centre, factors = _centre(alpha, gram)
-    absorbers = {
-        name: norm
-        for name, s in zip(names, factors, strict=True)
-        if s != 0 and name in norms and isinstance(norm := modules[norms[name]], _BatchNorm) and norm.affine
-    }
     reference = next((i for i, name in enumerate(names) if name not in absorbers), 0)
     if (unit := factors[reference]) != 0:
         centre, factors = centre * unit, [s / unit for s in factors]
     for name, row, s in zip(names, alpha, factors, strict=True):
         found.changes[name] = _relative(row - s * centre, row, gram)
-        if s == 1:
+        if math.isclose(s, 1, rel_tol=1e-12):  # equal up to rounding, which is another on another machine
             continue
-        if name in absorbers:
+        if name in absorbers and can_absorb(absorbers[name], s):
             absorb_(absorbers[name], s)
             if (bias := group.layers[name]._parameters.get("bias")) is not None:
                 bias.div_(s)
@@ -223,7 +236,30 @@ def _centre(alpha: Tensor, gram: Tensor) -> tuple[Tensor, list[float]]:
     units = nn.functional.normalize(alpha, dim=1)
     signs = torch.where(units @ units[0] < 0, -1.0, 1.0).to(units)
     centre = (signs[:, None] * units).mean(0)
-    return centre, (alpha @ gram @ centre / (centre @ gram @ centre)).tolist()
+    size = centre @ gram @ centre
+    if not size > 0:  # templates of zeros: any factor is right
+        return centre, [1.0] * len(alpha)
+    return centre, (alpha @ gram @ centre / size).tolist()
+
+
+def _own_norms(model: nn.Module, norms: Mapping[str, str]) -> dict[str, _BatchNorm]:
+    """Layer -> its norm, if that has a gain, and neither the gain nor the layer's bias is another module's too."""
+    modules, holders = dict(model.named_modules()), holders_of(model)
+    own: dict[str, _BatchNorm] = {}
+    for layer, name in norms.items():
+        norm, bias = modules[name], modules[layer]._parameters.get("bias")
+        if not isinstance(norm, _BatchNorm) or not norm.affine:
+            continue
+        if all(parameter is None or holders[id(parameter)] == 1 for parameter in (norm.weight, bias)):
+            own[layer] = norm
+    return own
+
+
+def _same_layer(group: SharedGroup, labels: list[int]) -> list[int]:
+    """Labels that differ also where layers of one cluster differ in stride, padding and so on: they are no loop."""
+    kinds = [(label, layer.extra_repr()) for label, layer in zip(labels, group.layers.values(), strict=True)]
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+    return [numbers[kind] for kind in kinds]
 
 
 def _relative(difference: Tensor, row: Tensor, gram: Tensor) -> float:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from paretorch.errors import InputError
 
+_FOLDED = "_folded_from"
 NO_WEIGHT = "the layer has no weight of its own to draw: draw a plain model and share or fold it again"
 
 
@@ -184,6 +185,16 @@ def make_scaled_(layer: nn.Module, base: nn.Parameter, scale: nn.Parameter) -> N
 def make_plain_(layer: nn.Module, weight: nn.Parameter) -> None:
     """Make torch's own layer with this weight of it, in place."""
     _become(layer, _PLAIN[type(layer)], weight=weight)
+
+
+def mark_folded_(layer: nn.Module, group: str) -> None:
+    """Note on the layer, and on copies of it, which group it was folded from: its weight was learned."""
+    layer.__dict__[_FOLDED] = group
+
+
+def folded_from(layer: nn.Module) -> str | None:
+    """The group that the layer was folded from in this process; None for any other."""
+    return layer.__dict__.get(_FOLDED)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

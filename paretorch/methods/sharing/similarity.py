@@ -29,9 +29,9 @@ class LayerSimilarity:
 
     @property
     def mean(self) -> float:
-        """The mean over pairs of different layers."""
+        """The mean over pairs of different layers; 1 of a single one, which the others of its bank have left."""
         count = len(self.layers)
-        return float((self.matrix.sum() - self.matrix.trace()) / (count * (count - 1)))
+        return 1.0 if count == 1 else float((self.matrix.sum() - self.matrix.trace()) / (count * (count - 1)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for ledgers and records, entries to six decimals."""

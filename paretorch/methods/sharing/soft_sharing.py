@@ -1,8 +1,10 @@
 """Soft parameter sharing as a method of a training phase: shared layers, recurrence regulariser, folding at the end.
 
-    start       share the model's layers, unless it shares already; coefficients get no weight decay
+    start       share the model's layers, unless an earlier phase did; coefficients and factors get no weight decay
     each step   loss + lambda_t sum over groups of sum_ij (1 - S_ij^p)
     finish      keep the templates, or fold layers that became alike into tied ones
+
+In a phase after the one that folded, the method only keeps weight decay off the factors that are left.
 
 Which layers are one layer is read off the coefficients after an ordinary training run: an architecture search without a
 search. Saves parameters, optimizer state and communication, and no products.
@@ -24,7 +26,7 @@ from paretorch.methods.sharing.decay import bring_together_, exchange_, set_apar
 from paretorch.methods.sharing.fold import Folding, fold_
 from paretorch.methods.sharing.regulariser import ramp, recurrence_penalty
 from paretorch.methods.sharing.similarity import LayerSimilarity, layer_similarity
-from paretorch.methods.sharing.templates import mixing_parameters, share_, shared_groups
+from paretorch.methods.sharing.templates import folded_groups, mixing_parameters, settled, share_, shared_groups
 
 
 class SoftSharing(Method):
@@ -33,7 +35,7 @@ class SoftSharing(Method):
     Logs, after every epoch, the mean similarity over pairs of layers of a group, as `similarity`.
 
     Args:
-        templates: k, as in `share_`; None for a model that shares already, such as `shared_wide_resnet`.
+        templates: k, as in `share_`; None for a model that shares already.
         groups, unit_rows: as in `share_`; only with `templates`.
         recurrence: lambda at the end of its ramp; 0 leaves the loss alone.
         power: p, 1 (as published) or 2, which has no minima where layers are not alike; see `regulariser`.
@@ -42,7 +44,7 @@ class SoftSharing(Method):
             absorb factors where the run has a task, whose example inputs show them.
 
     Attributes:
-        similarities: of every group, before folding; after `finish`.
+        similarities: of every group, before folding; after `finish`. {} where an earlier phase folded.
         folding: what was folded; None before `finish`, or without a threshold.
 
     Raises:
@@ -50,8 +52,6 @@ class SoftSharing(Method):
     """
 
     name = "soft-sharing"
-
-    similarities: dict[str, LayerSimilarity]
 
     def __init__(
         self,
@@ -76,32 +76,31 @@ class SoftSharing(Method):
             raise InputError(f"fold must be a similarity in (0, 1], or None; got {fold}")
         self.templates, self.groups, self.unit_rows = templates, groups, unit_rows
         self.recurrence, self.power, self.ramp, self.fold = recurrence, power, ramp, fold
+        self.similarities: dict[str, LayerSimilarity] = {}
         self.folding: Folding | None = None
 
     def start(self, run: Run) -> None:
-        """Share, and set the coefficients apart in the main optimizer.
+        """Share, and set coefficients and factors apart in the main optimizer.
 
         Raises:
-            InputError: as `share_`; if nothing is shared and `templates` is None; or if templates left the model with
-                the layer that held them.
+            InputError: as `share_`; if nothing is shared and `templates` is None; if an earlier phase shared with
+                another number of templates; or if templates left the model with the layer that held them.
         """
-        self.folding = None
-        if self.templates is not None:
+        self.similarities, self.folding = {}, None
+        if self.templates is None:
+            if not shared_groups(run.model) and not folded_groups(run.model):
+                raise InputError(f"{type(run.model).__name__} shares nothing: give templates, or call share_ first")
+        elif not settled(run.model, templates=self.templates, groups=self.groups):
             before = list(run.model.parameters())
             share_(run.model, templates=self.templates, groups=self.groups, unit_rows=self.unit_rows)
             exchange_(run.optimizer, before, run.model)
-        elif not shared_groups(run.model):
-            raise InputError(
-                f"{type(run.model).__name__} shares nothing: give templates=..., or a model such as shared_wide_resnet"
-            )
         held = {id(parameter) for parameter in run.model.parameters()}
         if lost := [name for name, one in shared_groups(run.model).items() if id(one.bank.templates) not in held]:
             raise InputError(
                 f"the templates of {lost} are no parameters of the model: their first layer, which holds them, was "
                 "taken out; share the layers after the model has its final shape"
             )
-        self._apart = list(mixing_parameters(run.model).values())
-        set_apart_(run.optimizer, self._apart)
+        set_apart_(run.optimizer, mixing_parameters(run.model).values())
 
     def strength(self, step: int, num_steps: int) -> float:
         """lambda at a step."""
@@ -109,24 +108,29 @@ class SoftSharing(Method):
 
     def penalty(self, run: Run) -> Tensor | None:
         strength = self.strength(run.step, run.num_steps)
-        return strength * recurrence_penalty(run.model, power=self.power) if strength else None
+        if not strength or not shared_groups(run.model):
+            return None
+        return strength * recurrence_penalty(run.model, power=self.power)
 
     def epoch_end(self, run: Run) -> None:
-        found = layer_similarity(run.model).values()
-        run.log(similarity=sum(one.mean for one in found) / len(found))
+        if shared_groups(run.model):
+            found = layer_similarity(run.model).values()
+            run.log(similarity=sum(one.mean for one in found) / len(found))
 
     def finish(self, run: Run) -> None:
         """Remember how similar layers are, and fold them if there is a threshold."""
-        self.similarities = layer_similarity(run.model)
-        bring_together_(run.optimizer, self._apart)
+        self.similarities = layer_similarity(run.model) if shared_groups(run.model) else {}
+        bring_together_(run.optimizer)
         before = list(run.model.parameters())
-        if self.fold is not None:
+        if self.fold is not None and self.similarities:
             norms = {} if run.task is None else following_norms(run.model, _inputs(run))
             self.folding = fold_(run.model, threshold=self.fold, norms=norms)
         exchange_(run.optimizer, before, run.model)
 
     def details(self) -> dict[str, Any]:
         """Facts for the ledger line of the phase: similarity matrices by group, and what was folded."""
+        if not self.similarities:
+            return {}
         found: dict[str, Any] = {"similarity": {name: one.to_dict() for name, one in self.similarities.items()}}
         return found if self.folding is None else found | {"folding": self.folding.to_dict()}
 

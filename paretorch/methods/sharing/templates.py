@@ -17,7 +17,7 @@ are ours.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.errors import InputError
-from paretorch.methods.sharing.layers import SHARED, ScaledLayer, SharedLayer, TemplateBank, make_shared_
+from paretorch.methods.sharing.layers import SHARED, ScaledLayer, SharedLayer, TemplateBank, folded_from, make_shared_
 from paretorch.methods.sparsity.binding import named_slots
 
 
@@ -67,7 +67,12 @@ def share_(
         InputError: for no group, a name that is no layer, a layer that cannot be shared or is named twice, layers of
             different shapes in one group, or a number of templates out of range. The model is then unchanged.
     """
-    found = _by_shape(model, templates) if groups is None else _named(model, groups)
+    found = _found(model, templates, groups)
+    if not found:
+        raise InputError(
+            f"{type(model).__name__} has no {max(2, _number(templates))} layers of one shape that could share "
+            f"{templates} templates; give fewer, or name the groups"
+        )
     taken = {group.bank.group for group in shared_groups(model).values()}
     if again := sorted(taken & found.keys()):
         raise InputError(f"the model has groups {again} already; give the new ones other names")
@@ -88,6 +93,44 @@ def shared_groups(model: nn.Module) -> dict[str, SharedGroup]:
         name = group.bank.group
         named[name if name not in named else f"{name} of {next(iter(group.layers))}"] = group
     return named
+
+
+def settled(
+    model: nn.Module, *, templates: int | Mapping[str, int], groups: Mapping[str, Sequence[str]] | None = None
+) -> bool:
+    """Whether an earlier phase did what `share_` with these arguments would do, and perhaps folded it since.
+
+    Raises:
+        InputError: if it did so with another number of templates; or as `share_`.
+    """
+    there = {name: len(group.bank.templates) for name, group in shared_groups(model).items()}
+    names = there.keys() | folded_groups(model)
+    left: Collection[str] = _found(model, templates, None) if groups is None else set(groups) - names
+    if left or not names:
+        return False
+    asked = {
+        name: templates.get(name) if isinstance(templates, Mapping) else templates
+        for name in there
+        if groups is None or name in groups
+    }
+    other = {name: there[name] for name, number in asked.items() if number != there[name]}
+    if other and (groups is not None or len(other) == len(there)):
+        raise InputError(
+            f"the model shares already, with these numbers of templates: {other}; {templates} are asked for. Start "
+            "from a model that does not share, or leave templates out and it is trained as it is"
+        )
+    return True
+
+
+def folded_groups(model: nn.Module) -> set[str]:
+    """The groups whose layers were folded in this process, or in that of a model that this is a copy of."""
+    return {group for module in model.modules() if (group := folded_from(module)) is not None}
+
+
+def holders_of(model: nn.Module) -> Counter[int]:
+    """How many modules hold each parameter, by its `id`; a module with several names counts once."""
+    slots = {(id(owner), attribute, id(parameter)) for _, owner, attribute, parameter in named_slots(model)}
+    return Counter(parameter for _, _, parameter in slots)
 
 
 def mixing_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -116,10 +159,24 @@ def _share_group(name: str, layers: Sequence[nn.Module], number: int, *, unit_ro
         make_shared_(layer, bank, coefficients, owner=layer is layers[0])
 
 
-def _by_shape(model: nn.Module, templates: int | Mapping[str, int]) -> dict[str, dict[str, nn.Module]]:
-    """Groups of all layers of one kind; there are none of fewer than max(2, k) layers."""
+def _found(
+    model: nn.Module, templates: int | Mapping[str, int], groups: Mapping[str, Sequence[str]] | None
+) -> dict[str, dict[str, nn.Module]]:
+    """Group -> layers that can be shared, by name; {} if there are not enough of any shape."""
+    return _by_shape(model, _number(templates)) if groups is None else _named(model, groups)
+
+
+def _number(templates: object) -> int:
+    """k of every group."""
     if isinstance(templates, Mapping):
         raise InputError(f"templates by group need the names of the groups: give `groups` too; got {templates!r}")
+    if type(templates) is not int or templates < 1:
+        raise InputError(f"templates must be a whole number of at least 1, or one for each group; got {templates!r}")
+    return templates
+
+
+def _by_shape(model: nn.Module, templates: int) -> dict[str, dict[str, nn.Module]]:
+    """Groups of all layers of one kind; there are none of fewer than max(2, k) layers."""
     kinds: dict[object, dict[str, nn.Module]] = {}
     for name, layer in _candidates(model).items():
         if isinstance(layer, nn.Module):
@@ -131,26 +188,24 @@ def _by_shape(model: nn.Module, templates: int | Mapping[str, int]) -> dict[str,
         first = next(iter(layers.values()))
         name = f"{type(first).__name__.lower()}-{'x'.join(map(str, first.get_parameter('weight').shape))}"
         groups[name if name not in groups else f"{name}-{next(iter(layers))}".replace(".", "-")] = layers
-    if not groups:
-        raise InputError(
-            f"{type(model).__name__} has no {max(2, templates)} layers of one shape that could share {templates} "
-            "templates; give fewer, or name the groups"
-        )
     return groups
 
 
 def _named(model: nn.Module, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, nn.Module]]:
-    if not groups:
-        raise InputError("groups names no group; leave it out to make groups of all layers of one shape")
+    if not isinstance(groups, Mapping) or not groups:
+        raise InputError(
+            f"groups maps the name of a group to names of layers, for one group at least; got {groups!r}. Leave it out "
+            "to make groups of all layers of one shape"
+        )
     candidates = _candidates(model)
     chosen: dict[str, dict[str, nn.Module]] = {}
     owner: dict[str, str] = {}
     for group, patterns in groups.items():
-        if isinstance(patterns, str):
-            raise InputError(f"group {group!r}: give a list of names; got the text {patterns!r}")
+        if isinstance(patterns, str) or not all(isinstance(name, str) for name in patterns):
+            raise InputError(f"group {group!r}: give a list of names; got {patterns!r}")
         names: set[str] = set()
         for pattern in patterns:
-            matched = [name for name in candidates if fnmatchcase(name, pattern)]
+            matched = [pattern] if pattern in candidates else [n for n in candidates if fnmatchcase(n, pattern)]
             if not matched:
                 raise InputError(f"group {group!r}: no Linear or convolution of the model is called {pattern!r}")
             names.update(matched)
@@ -183,11 +238,13 @@ def _kind(layer: nn.Module) -> object:
 
 def _candidates(model: nn.Module) -> dict[str, nn.Module | str]:
     """All layers with weights that a bank could make, by name: the layer, or why it cannot be shared."""
-    holders = Counter(id(parameter) for _, _, _, parameter in _slots_once(model))
+    holders = holders_of(model)
     found: dict[str, nn.Module | str] = {}
     for name, module in model.named_modules():
         if isinstance(module, SharedLayer | ScaledLayer):
             found[name] = f"{name!r} has a shared weight already"
+        elif folded_from(module) is not None:
+            found[name] = f"{name!r} was folded, and its weight would be lost; share the layers of a fresh model"
         # Exact types: a subclass may use its weight in another way, as MultiheadAttention does with its out_proj.
         elif type(module) in SHARED:
             weight = module._parameters.get("weight")
@@ -198,11 +255,6 @@ def _candidates(model: nn.Module) -> dict[str, nn.Module | str]:
             else:
                 found[name] = module
     return found
-
-
-def _slots_once(model: nn.Module) -> set[tuple[int, str, str, nn.Parameter]]:
-    """(module, "", attribute, parameter): each slot once, also of a module with several names."""
-    return {(id(owner), "", attribute, parameter) for _, owner, attribute, parameter in named_slots(model)}
 
 
 def _numbers(found: Mapping[str, Mapping[str, nn.Module]], templates: int | Mapping[str, int]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Folding: which layers get one weight, what norms absorb, what stays; outputs do not change where none may."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from paretorch.errors import InputError
 from paretorch.methods.sharing.absorbing import following_norms
 from paretorch.methods.sharing.fold import cluster_labels, find_loops, fold_
 from paretorch.methods.sharing.layers import ScaledLayer, SharedLayer
+from paretorch.methods.sharing.similarity import layer_similarity
 from paretorch.methods.sharing.templates import mixing_parameters, share_, shared_groups
 from tests.methods.sharing.networks import CONVS, NORMS, images, network, same
 
@@ -159,6 +161,54 @@ def test_the_reported_change_is_that_of_the_weights() -> None:
     assert 0 < found.max_change < 0.1
 
 
+def test_rows_that_differ_by_rounding_leave_no_factor() -> None:
+    """On another machine they may be equal: a resumed run must make the same layers there."""
+    row = [0.3, 0.7]
+    model = exact([row, [math.nextafter(value, 1) for value in row], [math.nextafter(value, 0) for value in row]])
+    assert len({tuple(group.tolist()) for group in mixing_parameters(model).values()}) == 3
+    found = fold_(model, norms={"2": "3"})
+    assert found.factors == found.absorbed == {}
+    assert found.max_change < 1e-15
+    assert {type(model.get_submodule(name)) for name in CONVS} == {nn.Conv2d}
+
+
+def test_templates_of_zeros_fold_into_a_weight_of_zeros() -> None:
+    model = exact([[1.0, 0.02], [-2.0, 0.03], [1.0, 0.0]])
+    with torch.no_grad():
+        model[2].bank.templates.zero_()
+    before = outputs(model)
+    found = fold_(model, norms=NORMS)
+    assert found.max_change == 0
+    assert all(torch.equal(outputs(model)[mode], expected) for mode, expected in before.items())
+
+
+@pytest.mark.parametrize("held", ["norm.weight", "bias"])
+def test_a_norm_absorbs_nothing_where_another_module_has_the_same_gain_or_bias(held: str) -> None:
+    model = exact(COLLINEAR)
+    if held == "bias":
+        model[5].bias = model[8].bias
+    else:
+        model[6].weight = model[9].weight
+    before = outputs(model)
+    found = fold_(model, norms=NORMS)
+    assert set(found.absorbed) == {"2"}
+    assert set(found.factors) == {"8"}
+    assert all(same(outputs(model)[mode], expected) for mode, expected in before.items())
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e4])
+def test_a_norm_absorbs_no_factor_that_would_leave_the_range_of_its_statistics(size: float) -> None:
+    model = exact([[1.0, 0.0], [size, 0.0], [1.0, 0.0]]).half()
+    with torch.no_grad():
+        for norm in NORMS.values():
+            model.get_submodule(norm).running_var.fill_(1.0)
+    before = model.eval()(images().half())
+    found = fold_(model, norms=NORMS)
+    assert found.absorbed == {}
+    assert found.factors == {"5": pytest.approx(size, rel=1e-3)}
+    assert same(model(images().half()), before, to=0.02)
+
+
 def test_any_two_layers_of_a_cluster_are_as_alike_as_the_threshold_says() -> None:
     torch.manual_seed(0)
     for _ in range(20):
@@ -188,6 +238,34 @@ def test_loops_are_runs_of_equal_neighbouring_blocks() -> None:
     assert find_loops(layers, [0, 1, 1, 0, 0, 1, 1, 0], block=2) == []
     assert find_loops(layers, [0, 1, 2, 0, 1, 2, 0, 1], block=3) == [(("a", "b", "c"), ("d", "e", "f"))]
     assert find_loops(layers, [0, 1, 2, 3, 0, 1, 2, 3], block=2) == []
+
+
+def test_blocks_that_differ_in_stride_are_no_loop() -> None:
+    def made(*strides: int) -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(*[nn.Conv2d(3, 3, 3, stride=stride, padding=1) for stride in strides])
+        share_(model, templates=1)
+        return model
+
+    assert fold_(made(1, 1, 1, 1)).loops == ((("0", "1"), ("2", "3")),)
+    found = fold_(made(1, 1, 2, 1))
+    assert list(found.clusters.values()) == [("0", "1", "2", "3")]
+    assert found.loops == ()
+
+
+def test_a_layer_whose_bank_the_others_have_left_is_folded_alone() -> None:
+    model = exact(COLLINEAR)
+    model[5] = model[8] = nn.Identity()
+    before = outputs(model)
+    assert layer_similarity(model)["conv2d-4x4x3x3"].mean == 1
+    found = fold_(model)
+    assert list(found.clusters.values()) == [("2",)]
+    assert all(torch.equal(outputs(model)[mode], expected) for mode, expected in before.items())
+
+
+def test_the_threshold_is_in_the_report() -> None:
+    found = fold_(exact(COLLINEAR), threshold=0.8, norms=NORMS)
+    assert found.threshold == found.to_dict()["threshold"] == 0.8
 
 
 def test_a_folded_model_has_no_bank_and_is_folded_once() -> None:

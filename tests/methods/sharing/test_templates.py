@@ -187,6 +187,11 @@ def test_groups_can_be_named_with_patterns_and_numbers_of_their_own() -> None:
     assert {name: len(group.bank.templates) for name, group in shared_groups(model).items()} == {"early": 1, "late": 2}
 
 
+def test_a_name_that_reads_as_a_pattern_is_that_layer() -> None:
+    model = nn.ModuleDict({"a[1]": nn.Linear(3, 3), "a1": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
+    assert share_(model, templates=1, groups={"g": ["a[1]", "b"]}) == {"g": ("a[1]", "b")}
+
+
 def tied() -> nn.Module:
     model = nn.ModuleList([nn.Linear(3, 3) for _ in range(4)])
     model[1].weight = model[0].weight
@@ -206,12 +211,18 @@ def uneven() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (uneven, {"templates": 0}, "from 1 to 2 templates; got 0"),
-        (uneven, {"templates": 2.0}, "templates; got 2.0"),
+        (uneven, {"templates": 0}, "a whole number of at least 1, or one for each group; got 0"),
+        (uneven, {"templates": -1}, "got -1"),
+        (uneven, {"templates": 2.0}, "got 2.0"),
+        (uneven, {"templates": "2"}, "got '2'"),
+        (uneven, {"templates": None}, "got None"),
+        (uneven, {"templates": 0, "groups": {"a": ["0", "1"]}}, "from 1 to 2 templates; got 0"),
+        (uneven, {"templates": 1, "groups": ["0", "1"]}, r"groups maps the name .* got \['0', '1'\]"),
+        (uneven, {"templates": 1, "groups": {"a": [0, 1]}}, r"a list of names; got \[0, 1\]"),
         (uneven, {"templates": {"a": 1}}, "need the names of the groups"),
         (uneven, {"templates": 3, "groups": {"a": ["0", "1"]}}, "from 1 to 2 templates; got 3. More would be"),
-        (uneven, {"templates": 1, "groups": {}}, "names no group"),
-        (uneven, {"templates": 1, "groups": {"a": "0"}}, "a list of names; got the text '0'"),
+        (uneven, {"templates": 1, "groups": {}}, "for one group at least; got {}"),
+        (uneven, {"templates": 1, "groups": {"a": "0"}}, "a list of names; got '0'"),
         (uneven, {"templates": 1, "groups": {"a": ["0"]}}, r"\['0'\]; at least two"),
         (uneven, {"templates": 1, "groups": {"a": ["0", "3"]}}, "no Linear or convolution of the model is called '3'"),
         (uneven, {"templates": 1, "groups": {"a": ["0", "2"]}}, r"must agree .*'2': \(4, 3\)"),
