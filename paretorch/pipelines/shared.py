@@ -15,7 +15,7 @@ Source: Savarese and Maire, ICLR 2019; re-estimation of batch norm after folding
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -38,6 +38,7 @@ from paretorch.pipelines.retraining import reestimate
 from paretorch.training.trainer import Trainer
 
 TEMPLATES = "templates"
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,11 @@ class SharedTraining(Compression):
         return [SoftSharing.name, *(["bn-reestimate"] if again else [])]
 
     def plan(self, trainer: Trainer) -> tuple[str, int | None]:
-        steps, number = trainer.num_steps(self.epochs), self.sharing().templates
-        words = f"train from scratch with {number} templates per group of layers, {steps} steps"
+        steps, templates = trainer.num_steps(self.epochs), self.sharing().templates
+        number = f"{templates} templates per group of layers"
+        if isinstance(templates, Mapping):
+            number = "templates for groups of layers (" + ", ".join(f"{k} for {g}" for g, k in templates.items()) + ")"
+        words = f"train from scratch with {number}, {steps} steps"
         return words + ("" if self.fold is None else f", then fold layers of similarity {self.fold:g}"), steps
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
@@ -174,12 +178,23 @@ def _written(trainer: Trainer, found: dict[str, Any]) -> dict[str, Any]:
     if (done := directory.finished(TEMPLATES)) is None:
         directory.append(entry)
         return entry
-    if any(done.get(name) != entry.get(name) for name in ("params", "similarity", "folding")):
+    if any(not _alike(done.get(name), entry.get(name)) for name in ("params", "similarity", "folding")):
         raise RunError(
-            "the layers are more or less alike, or fold otherwise, than the ledger of this run records: the installed "
-            "version changed; start again in an empty directory"
+            "the layers are more or less alike, or fold otherwise, than the ledger of this run records: the threshold "
+            "or the installed version changed; start again in an empty directory"
         )
     return done
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal but for the last digits of computed numbers, which another machine or number of threads may round."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(one == other)
 
 
 def _count(model: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """Training from scratch with shared templates: budget, folding before and after, artefacts, resuming, refusals."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,11 @@ def test_the_whole_budget_is_trained_and_charged_and_nothing_of_the_dense_run() 
     assert compression.method_ids() == ["soft-sharing", "bn-reestimate"]
     words = "train from scratch with 2 templates per group of layers, 9 steps, then fold layers of similarity 0.9"
     assert compression.plan(trainer()) == (words, 9)
+    named = partial(SoftSharing, templates={"a": 1, "b": 2}, groups={"a": ["2", "5"], "b": ["8", "0"]})
+    assert SharedTraining(sharing=named, epochs=3).plan(trainer()) == (
+        "train from scratch with templates for groups of layers (1 for a, 2 for b), 9 steps",
+        9,
+    )
     trained, entry = run(epochs=3).entries
     assert (trained["phase"], trained["kind"], trained["steps"], trained["samples"]) == ("share", "share", 9, 72)
     assert (entry["phase"], entry["validation"]) == ("templates", trained["validation"])
@@ -168,6 +174,36 @@ def test_a_run_that_folds_otherwise_than_its_ledger_records_is_refused(tmp_path:
         pytest.raises(RunError, match="fold otherwise, than the ledger of this run records"),
     ):
         run(directory, templates=1)
+
+
+def test_a_ledger_whose_last_digits_another_machine_computed_is_gone_on_with(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"sharing": partial(SoftSharing, templates=2, recurrence=0.1), "fold": 0.3}
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        first = run(directory, **settings)
+    file = tmp_path / "run" / "ledger.jsonl"
+    line = json.loads(file.read_text().splitlines()[1])
+    folding = line["folding"]
+    assert folding["max_change"] > 0
+    folding["max_change"] *= 1 + 1e-9
+    folding["absorbed"] = {key: [norm, factor * (1 + 1e-12)] for key, (norm, factor) in folding["absorbed"].items()}
+    matrix = line["similarity"]["conv2d-4x4x3x3"]["matrix"]
+    matrix[0][1] += 1e-6
+    file.write_text(file.read_text().splitlines()[0] + "\n" + json.dumps(line) + "\n")
+    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
+        again = run(directory, **settings)
+    assert again.edits == first.edits
+    assert again.entries[1]["folding"] == folding
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.31])
+def test_a_ledger_that_was_folded_at_another_threshold_is_refused(tmp_path: Path, threshold: float) -> None:
+    with RunDirectory(tmp_path / "run", recipe="x") as directory:
+        run(directory, templates=1, fold=0.3)
+    with (
+        RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory,
+        pytest.raises(RunError, match="the threshold or the installed version changed"),
+    ):
+        run(directory, templates=1, fold=threshold)
 
 
 def test_rates_to_choose_from_scale_the_curve_and_every_trial_is_charged(tmp_path: Path) -> None:
