@@ -11,6 +11,7 @@ from paretorch.errors import InputError, NotComparableError
 from paretorch.evidence.arms import Arm, arms_of, baseline_of, difference
 from paretorch.evidence.difference_words import difference_words
 from paretorch.evidence.front import Front, Point
+from paretorch.evidence.grids import leading
 from paretorch.evidence.names import name_of, ordered
 from paretorch.evidence.quantities import cost_field
 from paretorch.evidence.records import RunRecord
@@ -116,7 +117,7 @@ def between_folders(workload: Workload) -> list[str]:
 def _joint_front(workload: Workload) -> list[str]:
     points = []
     for folder, arms in workload.folders.items():
-        for arm in arms:
+        for arm in leading(arms):  # validation has chosen among the points of a grid; test data must not do it again
             size, quality = arm.interval(lambda run: cost_field(run, "nonzeros")), arm.quality
             if size is not None and quality is not None:
                 points.append(Point(folder, size.mean, quality.mean))
@@ -124,9 +125,11 @@ def _joint_front(workload: Workload) -> list[str]:
         return []
     best = [point.label for point in Front(points, higher_is_better=workload.metric.higher_is_better).optimal]
     shares = [f"{best.count(folder)} from {folder}" for folder in workload.folders]
+    chosen = any(arm.is_whole for arms in workload.folders.values() for arm in arms)
+    of_grids = "; of every optimizer's grid it knows the setting that validation chose" if chosen else ""
     return [
         f"By the means alone, the joint front of test {workload.metric.name} and non-zero parameters holds "
-        f"{plural(len(best), 'arm')}: {listing(shares)}."
+        f"{plural(len(best), 'arm')}: {listing(shares)}{of_grids}."
     ]
 
 

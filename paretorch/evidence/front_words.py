@@ -88,8 +88,11 @@ def _points(front: Sequence[Arm]) -> dict[int, list[tuple[float, float]]]:
 
 
 def _worst(arms: Sequence[Arm]) -> float:
-    """The quality that still counts: the task's weakest reference, else the worst result of any finished run."""
+    """The quality that still counts: the task's weakest reference, else the worst result of any finished run.
+
+    Runs of grids are left out: a learning rate that was too high must not say what still counts.
+    """
     least = min if arms[0].metric.higher_is_better else max
-    runs = [run for arm in arms for run in arm.finished]
+    runs = [run for arm in arms if not arm.is_whole for run in arm.finished]
     references = [value for run in runs for value in run.references.values()]
     return least(references or [run.quality for run in runs if run.quality is not None])

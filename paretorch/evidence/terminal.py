@@ -48,12 +48,16 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
         )
     console.print(table)
     if hidden := len(every) - len(arms):
-        console.print(f"{hidden} points of the grids are not listed; they are in the report.", highlight=False)
+        console.print(
+            f"{hidden} points of the grids are not listed; they are in the report. Of each grid the point is listed",
+            "that validation chose, with the epochs of the whole grid.",
+            highlight=False,
+        )
     seeds = max(len(arm.runs) for arm in arms)
     few = ", low-n" if seeds < 5 else ""
     console.print(
-        "* on the front: no other arm is at least as small and as good. Epochs count dense training, retraining and",
-        f"every tuning trial. Intervals: 95 %, t, {seeds} seeds{few}.",
+        "* on the front: no other arm is at least as small and as good, unless it is equal in both. Epochs count dense",
+        f"training, retraining and every tuning trial. Intervals: 95 %, t, {seeds} seeds{few}.",
         highlight=False,
     )
     if parallel:

@@ -16,6 +16,7 @@ from paretorch.evidence.quantities import (
     training_seconds,
 )
 from paretorch.evidence.records import RunRecord
+from paretorch.evidence.report.cost_words import TUNED_COST
 from paretorch.evidence.statistics import Interval
 
 
@@ -85,12 +86,14 @@ def _size(arms: Sequence[Arm]) -> Axis:
 
 def _training(arms: Sequence[Arm]) -> Axis:
     epochs = _counted(arms, training_epochs)
+    tuned = f" {TUNED_COST}" if any(arm.is_whole for arm in arms) else ""
     return Axis(
         key="training",
         title="Quality against training cost",
         label="training epochs, all phases" if epochs else "training seconds, all phases (measured)",
         caption="All phases are charged: dense training, every retraining, discarded tuning trials. A compressed model "
-        "that starts from a trained dense one is never cheaper to train than the dense one.",
+        "that starts from a trained dense one is never cheaper to train than the dense one."
+        f"{tuned}",
         places=epochs or _counted(arms, training_seconds),
     )
 

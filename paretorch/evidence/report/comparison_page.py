@@ -7,7 +7,7 @@ from typing import Any
 from paretorch.evidence.arms import Arm, baseline_of, compressed_of, difference
 from paretorch.evidence.comparison import Workload, between_folders, findings
 from paretorch.evidence.difference_words import claim
-from paretorch.evidence.grids import leading
+from paretorch.evidence.grids import best_of, grids_of, leading
 from paretorch.evidence.quantities import sparsity
 from paretorch.evidence.reference_words import references_of
 from paretorch.evidence.report.axes import Axis, axes_of
@@ -88,6 +88,7 @@ def _panels(folders: Mapping[str, Sequence[Arm]], key: str, figures: dict[str, d
     rows = []
     for number, found in enumerate(axes.values()):
         fronts = {folder: front_of(folders[folder], axis) for folder, axis in found.items() if axis.can_rank}
+        shared = len({axis.caption for axis in found.values()}) == 1
         panels = []
         for position, (folder, axis) in enumerate(found.items()):
             arms = folders[folder]
@@ -95,10 +96,11 @@ def _panels(folders: Mapping[str, Sequence[Arm]], key: str, figures: dict[str, d
             name = f"{key}-{number}-{axis.key}-{position}"
             others = {other: points for other, points in fronts.items() if other != folder and len(points) > 1}
             figures[name] = scatter(arms, axis, references=references, marks=marks, others=others)
-            panels.append(figure_of(name, folder if len(found) > 1 else axis.title, far_words(arms, references)))
+            caption = ("" if shared else axis.caption) + far_words(arms, references)
+            panels.append(figure_of(name, folder if len(found) > 1 else axis.title, caption))
         align([figures[panel["key"]] for panel in panels])
         first = next(iter(found.values()))
-        rows.append({"title": first.title, "caption": first.caption, "panels": panels})
+        rows.append({"title": first.title, "caption": first.caption if shared else "", "panels": panels})
     return rows
 
 
@@ -110,7 +112,8 @@ def _glance(workloads: Sequence[Workload]) -> Table:
         for folder, arms in workload.folders.items():
             baseline = baseline_of(arms)
             compressed = compressed_of(arms)
-            chosen = headline_arm(compressed, baseline)[0] if compressed and baseline else None
+            grid = None if compressed else best_of(grids_of(arms))
+            chosen = grid.best if grid else headline_arm(compressed, baseline)[0] if compressed and baseline else None
             gap = difference(chosen, baseline) if chosen and baseline else None
             rows.append(
                 [
@@ -129,8 +132,8 @@ def _glance(workloads: Sequence[Workload]) -> Table:
         key="glance",
         title="At a glance",
         caption="Per workload and folder, the dense model and the arm that validation chooses: the sparsest that keeps "
-        "validation quality within 1 % of dense, else the closest. Every difference is to the dense model of the same "
-        "folder.",
+        "validation quality within 1 % of dense, else the closest; of arms that only train, each with an optimizer of "
+        "its own, the best of all. Every difference is to the dense model of the same folder.",
         head=[
             *["workload", "folder", "test metric", "dense", "chosen arm", "sparsity", "chosen arm, test"],
             *["minus dense, 95 % interval", "runs"],

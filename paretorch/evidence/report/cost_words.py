@@ -8,6 +8,10 @@ from paretorch.evidence.words import Metric, plain
 
 LONGEST_PATH = "seconds of the longest path"
 TEACHER_PASSES = "examples through a teacher, all phases"
+TUNED_COST = (
+    "The setting that validation chose from an optimizer's grid is charged for all trainings of the grid, seed by "
+    "seed: it took these to find it."
+)
 MAX_DIGITS = 6  # after the point of a percentage
 
 _COSTS: dict[Axis, str] = {

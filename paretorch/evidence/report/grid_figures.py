@@ -1,24 +1,25 @@
 """Grids of learning rate and epsilon: a heat map per optimizer, and what tuning reaches for what it costs."""
 
 import html
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from paretorch.evidence.grids import Grid
+from paretorch.evidence.report.fronts import bars
 from paretorch.evidence.report.layout import finished, log_axis
 from paretorch.evidence.report.style import CARD, TEXT, marks, short
 
 NOT_GIVEN = "not given"  # an optimizer without epsilon, or with its own
 CAPTION = (
-    "Mean test quality over seeds; a ring marks the learning rate that validation chooses for each epsilon. A cross: a "
-    "run did not end well. All heat maps of the page have one colour scale."
+    "Mean validation quality over seeds; a ring marks the learning rate that validation chooses for each epsilon. Test "
+    "data stand with the chosen settings alone, in the table below. A cross: a run did not end well. All heat maps of "
+    "the page have one colour scale."
 )
 TUNING_CAPTION = (
     "Settings of a grid drawn at random, each trained in full: what the best of them is expected to reach on "
-    "validation data (median over seeds), against the training epochs that they cost together."
+    "validation data, against the training epochs that they cost together. Means over seeds, bars are 95 % intervals."
 )
 
 
@@ -53,13 +54,10 @@ def epsilon_words(epsilon: float | None) -> str:
 
 
 def _values(grid: Grid) -> list[list[float | None]]:
-    """Mean test quality in the unit of the figure, a row per epsilon; None where a point did not end well."""
-    rows: list[list[float | None]] = []
-    for epsilon in grid.epsilons:
-        arms = [grid.ended_well(rate, epsilon) for rate in grid.rates]
-        means = [None if arm is None or arm.quality is None else arm.quality.mean for arm in arms]
-        rows.append([None if mean is None else short(grid.metric.factor * mean) for mean in means])
-    return rows
+    """Mean validation quality in the unit of the figure, a row per epsilon; None where a point did not end well."""
+    found = grid.means.values
+    rows = [[found.get((rate, epsilon)) for rate in grid.rates] for epsilon in grid.epsilons]
+    return [[None if mean is None else short(grid.metric.factor * mean) for mean in row] for row in rows]
 
 
 def _heat_map(grid: Grid, limits: tuple[float, float]) -> dict[str, Any]:
@@ -75,8 +73,8 @@ def _heat_map(grid: Grid, limits: tuple[float, float]) -> dict[str, Any]:
         zmax=limits[1],
         colorscale=[[0, colours[0]], [1, colours[1]]],
         texttemplate="%{z:.3g}",
-        hovertemplate="lr %{x}, eps %{y}<br>%{z}<extra></extra>",
-        colorbar={"title": {"text": html.escape(metric.axis), "side": "right"}, "thickness": 12},
+        hovertemplate=f"lr %{{x}}, eps %{{y}}<br>validation {html.escape(metric.name)}: %{{z}}<extra></extra>",
+        colorbar={"title": {"text": f"validation {html.escape(metric.axis)}", "side": "right"}, "thickness": 12},
         xgap=1,
         ygap=1,
     )
@@ -105,14 +103,15 @@ def _tuning_curves(grids: Sequence[Grid]) -> dict[str, Any] | None:
     ends: list[float] = []
     for number, grid in enumerate(grids):
         epochs, drawn = grid.trial_epochs, marks(number)
-        points = [(n, grid.expected(n)) for n in range(1, len(grid.arms) + 1)]
-        known = [(n, value) for n, value in points if value is not None and math.isfinite(value)]
+        points = [(n, grid.expected_mean(n)) for n in range(1, len(grid.arms) + 1)]
+        known = [(n, found.scaled(grid.metric.factor)) for n, found in points if found is not None]
         if not epochs or not known:
             continue
         ends += [known[0][0] * epochs, known[-1][0] * epochs]
         figure.add_scatter(
             x=[short(n * epochs) for n, _ in known],
-            y=[short(grid.metric.factor * value) for _, value in known],
+            y=[short(found.mean) for _, found in known],
+            error_y=bars([found for _, found in known], drawn),
             customdata=[n for n, _ in known],
             mode="lines+markers",
             name=html.escape(grid.name),

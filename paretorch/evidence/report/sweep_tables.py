@@ -18,7 +18,7 @@ from paretorch.evidence.quantities import (
     training_epochs,
     training_seconds,
 )
-from paretorch.evidence.report.cost_words import LONGEST_PATH, TEACHER_PASSES
+from paretorch.evidence.report.cost_words import LONGEST_PATH, TEACHER_PASSES, TUNED_COST
 from paretorch.evidence.report.table import (
     UNKNOWN,
     Table,
@@ -102,6 +102,8 @@ def cost_table(arms: Sequence[Arm], *, among: Sequence[Arm] | None = None) -> Ta
         "Multiply-accumulates (MACs) of one example are counted and theoretical: dense kernels do not skip zeros. "
         "Training is charged for all phases."
     )
+    if any(arm.is_whole for arm in among or arms):
+        caption += f" {TUNED_COST}"
     if have_parallel_phases(runs):
         columns[LONGEST_PATH] = lambda arm: spread(arm.interval(longest_path))
         caption += (
