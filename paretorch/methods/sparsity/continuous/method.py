@@ -80,7 +80,7 @@ CARD = Card(
         HyperParameter(name="final_beta", default=200.0, low=1.0, high=10_000.0, scale="log"),
         HyperParameter(name="strength", default=1.0, low=0.0, high=100.0),
         HyperParameter(name="penalty", default=0.0, low=0.0, high=100.0),
-        HyperParameter(name="mask_lr", default=0.1, low=1e-3, high=10.0, scale="log"),
+        HyperParameter(name="mask_lr", default=0.1, low=1e-3, high=100.0, scale="log"),
     ),
     tuning_cost=2,
     excludes=("biases", "norms", "embeddings"),
