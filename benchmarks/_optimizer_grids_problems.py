@@ -17,7 +17,6 @@ from torch import nn
 from paretorch.errors import NotFiniteError
 from paretorch.methods.method import Method, Run
 from paretorch.methods.schedules import Linear
-from paretorch.recipes import load_recipe
 from paretorch.training.models.dcgan import Discriminator
 from paretorch.training.settings import OptimizerName, OptimizerSpec, TrainSettings
 from paretorch.training.task import Task
@@ -37,7 +36,6 @@ EPSILONS = (1e-8, 1e-4, 1e-2, 100.0)
 LOW_N_SEEDS = (0, 1, 2)
 DECAY = 0.01  # of AdamW, torch's default; without one it is Adam
 SAMPLES = 250  # generated and real images in a Frechet distance
-JUDGE = "fashion-mnist-classifier"  # the recipe of the classifier in whose features they are compared
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Problem:
             betas=None if optimizer == "SGD" else (self.beta1, 0.999),
         )
 
-    def trainer(self, optimizer: OptimizerSpec, seed: int, *, data: Path, work: Path) -> Trainer:
+    def trainer(self, optimizer: OptimizerSpec, seed: int, *, data: Path, classifier: Path) -> Trainer:
         """Without a directory; it validates once, at the end."""
         settings = TrainSettings(
             batch_size=self.batch_size,
@@ -101,7 +99,7 @@ class Problem:
             evaluate_epochs=sys.maxsize,
             checkpoint_seconds=1e6,
         )
-        return Trainer(self.task(data, classifier_of(work)), settings, seed=seed)
+        return Trainer(self.task(data, classifier), settings, seed=seed)
 
     def measured(self, trainer: Trainer, model: nn.Module, validation: float) -> dict[str, float]:
         """What the settings are chosen by, and the test metric."""
@@ -140,11 +138,11 @@ def training_loss(task: Task, model: nn.Module) -> float:
 
 
 def trial(
-    problem: Problem, optimizer: str, rate: float, epsilon: float | None, seed: int, *, data: Path, work: Path
+    problem: Problem, optimizer: str, rate: float, epsilon: float | None, seed: int, *, data: Path, classifier: Path
 ) -> dict[str, Any]:
-    """Train once; what it left, None for both measures if that was not finite."""
+    """Train once; what it left and took, None for both measures if that was not finite."""
     spec = problem.spec(optimizer, rate, epsilon)
-    trainer = problem.trainer(spec, seed, data=data, work=work)
+    trainer = problem.trainer(spec, seed, data=data, classifier=classifier)
     task = trainer.task
     methods: list[Method] = []
     if isinstance(task, AdversarialImages):
@@ -153,29 +151,18 @@ def trial(
         model = trainer.model()
         schedule = Linear(num_steps=problem.steps, peak=rate)
         done = trainer.fit(model, phase="trial", num_steps=problem.steps, schedule=schedule, methods=methods)
-        return {"rate": rate, **problem.measured(trainer, model, done.validation[task.metric])}
+        measured = problem.measured(trainer, model, done.validation[task.metric])
+        return {"rate": rate, **measured, "samples": done.samples}
     except NotFiniteError:
         return {"rate": rate, "criterion": None, "test": None}
 
 
-def untrained(problem: Problem, seed: int, *, data: Path, work: Path) -> dict[str, float]:
+def untrained(problem: Problem, seed: int, *, data: Path, classifier: Path) -> dict[str, float]:
     """The measures before any training; for images also the floor, real against real."""
-    trainer = problem.trainer(OptimizerSpec(), seed, data=data, work=work)
+    trainer = problem.trainer(OptimizerSpec(), seed, data=data, classifier=classifier)
     model = trainer.model()
     found = problem.measured(trainer, model, trainer.evaluate(model)[trainer.task.metric])
     return found | {"floor": trainer.task.references()["real against real"]} if problem.judged else found
-
-
-def classifier_of(work: Path) -> Path:
-    return work / JUDGE / "runs" / "dense-s0" / "model"
-
-
-def make_classifier(*, data: Path, work: Path) -> dict[str, str]:
-    """Train the classifier that judges images, as its recipe does, if the work folder does not hold it."""
-    if not classifier_of(work).is_dir():
-        recipe = load_recipe(JUDGE)
-        recipe.sweep(data=data, command=f"paretorch run {JUDGE}").run(work / JUDGE, resume=True)
-    return {"recipe": JUDGE}
 
 
 @cache

@@ -14,18 +14,22 @@ over the epsilon that one starts from; and as many random points of the grid as 
 
     python benchmarks/optimizer_grids.py --data DATA [--minutes 9]
 
-Resumable: run it again with the same --work; several processes may share it. The result file is written from what is
-finished, with --write-only without running anything; tasks with fewer than three whole seeds are left out of it.
+Generated images are judged by the classifier that the recipe `fashion-mnist-classifier` makes in `runs/` below the
+current folder; it is made where it is missing. Resumable: run it again with the same --work; several processes may
+share it once the classifier is there. Cells judged by another classifier are other cells. The result file is written
+from what is finished, with --write-only without running anything; tasks with fewer than three whole seeds are left out
+of it.
 """
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import _harness
 import torch
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress
 from _harness import write_result
 from _optimizer_grids_problems import (
     DECAY,
@@ -33,14 +37,28 @@ from _optimizer_grids_problems import (
     OURS,
     SAMPLES,
     Problem,
-    make_classifier,
     problems,
     trial,
     untrained,
 )
-from _optimizer_grids_words import FROM, LATE, LINES, WHOLE, conclusions, figures_of, short, studies_of, tables
+from _optimizer_grids_words import (
+    FROM,
+    LATE,
+    LINES,
+    WHOLE,
+    conclusions,
+    decades_of,
+    figures_of,
+    short,
+    studies_of,
+    tables,
+)
+from _script import grid_parser, progress_of, unfinished
+from recipe_runs import run as run_recipe
 
+from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
 from paretorch.errors import RunError
+from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
 
 BENCHMARK = {
     "tier": "minutes",
@@ -48,36 +66,46 @@ BENCHMARK = {
     "data": ["fashion_mnist", "text_tinyshakespeare"],
     "arguments": ["--data", "{data}"],
 }
-VERSION = 1
+VERSION = 2
+JUDGE = "fashion-mnist-classifier"  # the recipe of the classifier that judges generated images
 
 
 def line(
-    problem: str, optimizer: str, epsilon: float | None, seed: int, quick: bool, *, data: Path, work: Path
+    problem: str,
+    optimizer: str,
+    epsilon: float | None,
+    seed: int,
+    quick: bool,
+    judge: str = "",
+    *,
+    data: Path,
+    classifier: Path,
 ) -> list[dict[str, Any]]:
-    """The trials at all rates for one epsilon."""
+    """The trials at all rates for one epsilon; `judge` tells cells of different classifiers apart."""
+    del judge
     task = problems(quick=quick)[problem]
-    return [trial(task, optimizer, rate, epsilon, seed, data=data, work=work) for rate in task.rates]
+    return [trial(task, optimizer, rate, epsilon, seed, data=data, classifier=classifier) for rate in task.rates]
 
 
-def start(problem: str, seed: int, quick: bool, *, data: Path, work: Path) -> dict[str, float]:
-    """The model before any training."""
-    return untrained(problems(quick=quick)[problem], seed, data=data, work=work)
+def start(problem: str, seed: int, quick: bool, judge: str = "", *, data: Path, classifier: Path) -> dict[str, float]:
+    """The model before any training; `judge` as in `line`."""
+    del judge
+    return untrained(problems(quick=quick)[problem], seed, data=data, classifier=classifier)
 
 
-def classifier(*, data: Path, work: Path) -> dict[str, str]:
-    """What judges generated images."""
-    return make_classifier(data=data, work=work)
+def judged_by(problem: Problem, classifier: Path) -> dict[str, str]:
+    """The SHA-256 of the classifier that judges the task's images, for the parameters of its cells."""
+    return {"judge": file_sha256(classifier / WEIGHTS_FILE)} if problem.judged else {}
 
 
-def grid(quick: bool, data: Path, work: Path) -> list[Cell]:
-    """Task by task whole seeds; the classifier before the first task that needs it, AdamW on these tasks last."""
+def grid(quick: bool, data: Path, classifier: Path) -> list[Cell]:
+    """Task by task whole seeds; AdamW on the tasks with a judge last."""
     cells, late = [], []
-    folders = {"data": data, "work": work}
+    folders = {"data": data, "classifier": classifier}
     for problem in problems(quick=quick).values():
-        if problem.judged and not any(cell.name == "classifier" for cell in cells):
-            cells.append(Cell(name="classifier", run=partial(classifier, **folders), kind="classifier"))
+        judge = judged_by(problem, classifier)
         for seed in problem.seeds:
-            shared = {"problem": problem.name, "seed": seed, "quick": quick}
+            shared = {"problem": problem.name, "seed": seed, "quick": quick, **judge}
             name, kind = f"{problem.name}-untrained-s{seed}", f"{problem.name}-untrained"
             cells.append(Cell(name=name, run=partial(start, **folders), parameters=shared, kind=kind))
             for optimizer in NAMES:
@@ -115,8 +143,7 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
         starts = {seed: progress.results[name] for seed, name in names.items() if name in progress.results}
         studies = studies_of(problem, lines, starts)
         if len(studies) >= _harness.MIN_SEEDS:
-            floors = [one["floor"] for one in starts.values() if "floor" in one]
-            figures[problem.name] = figures_of(problem, studies, floors)
+            figures[problem.name] = figures_of(problem, studies, lines, starts)
             shown.append(problem)
             seeds |= set(studies)
     write_result(
@@ -125,7 +152,7 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
         tier=str(BENCHMARK["tier"]),
         seeds=sorted(seeds),
         command="python benchmarks/optimizer_grids.py --data DATA" + (" --quick" if arguments.quick else ""),
-        layout={"headlines": headlines(shown), "tables": tables(shown, figures)},
+        layout={"headlines": headlines(shown, figures), "tables": tables(shown, figures)},
         notes=[
             *conclusions(shown, figures),
             *(
@@ -141,23 +168,22 @@ def write(progress: Progress, arguments: argparse.Namespace) -> None:
             "Two lines: in the mean over the epsilon that one starts from. Random points: the expected best of as many "
             "points of the same grid without replacement, which depends on the range of the grid.",
             "Intervals are 95 % over seeds, differences are paired.",
-            *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
-            *(f"{name} failed: {reason}" for name, reason in progress.failed.items()),
+            *unfinished(progress),
         ],
     )
 
 
-def headlines(shown: list[Problem]) -> list[dict[str, str]]:
-    """How far the best rates move, then AvaGrad against Adam on every task, in its favour or not."""
+def headlines(shown: list[Problem], figures: Mapping[str, Any]) -> list[dict[str, str]]:
+    """How far the best rates move, then AvaGrad against Adam, on every task, in its favour or not."""
     if not shown:
         raise RunError("no task has three whole seeds yet: nothing to write; run it again with the same --work")
-    first = shown[0]
     found = [
         {
-            "claim": f"{first.name}: decades that the best learning rate of {name} moves as epsilon goes "
-            f"from {short(FROM)} to {short(max(first.epsilons))}",
-            "figure": f"{first.name}/{name}, moved",
+            "claim": f"{problem.name}: decades that the best learning rate of {name} moves as epsilon goes "
+            f"from {short(FROM)} to {short(max(problem.epsilons))}",
+            "figure": f"{problem.name}/{name}, moved",
         }
+        for problem, *_ in decades_of(shown, figures)
         for name in (OURS, "Adam")
     ]
     for problem in shown:
@@ -174,21 +200,20 @@ def headlines(shown: list[Problem]) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = grid_parser(__doc__, work="runs/optimizer-grids", quick="digits alone, a few steps and points")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="digits alone, a few steps and points")
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
-    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
-    add_arguments(parser, work="runs/optimizer-grids")
+    parser.add_argument("--classifier", type=Path, help="folder of the saved classifier that judges generated images")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cells = grid(arguments.quick, arguments.data, arguments.work)
-    if arguments.write_only:
-        progress = finished(cells, arguments.work, version=VERSION)
-    else:
-        progress = run_grid(
-            cells, arguments.work, version=VERSION, minutes=arguments.minutes, retry_failed=arguments.retry_failed
-        )
+    classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
+    if not (arguments.quick or (classifier / WEIGHTS_FILE).is_file()):
+        if arguments.classifier or arguments.write_only:
+            parser.error(
+                f"{classifier} holds no saved classifier ({WEIGHTS_FILE}), and cells of generated images are known by "
+                "the one that judged them; give its folder as --classifier"
+            )
+        run_recipe(JUDGE, arguments.data)
+    progress = progress_of(grid(arguments.quick, arguments.data, classifier), arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, arguments)
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,31 +80,85 @@ def test_a_difference_is_better_in_the_direction_of_the_metric(load: Any) -> Non
     assert said == "A against B: better on accuracy and distance, worse on loss, not told apart on other."
 
 
-def test_the_claim_about_decades_is_judged_on_the_means(load: Any) -> None:
-    words, problem = load("_optimizer_grids_words"), load("_optimizer_grids_problems").PROBLEMS[0]
+def moved(ours: float, adam: float) -> dict[str, Any]:
+    return {"AvaGrad, moved": {"mean": ours}, "Adam, moved": {"mean": adam}}
 
-    def said(ours: float, adam: float) -> str:
-        figures = {"digits": {"AvaGrad, moved": {"mean": ours}, "Adam, moved": {"mean": adam}}}
-        return words._decades([problem], figures)
 
-    assert said(1.0, 2.0).endswith("over seeds: so on digits.")
-    assert said(1.2, 4.0).endswith("over seeds: not so on digits.")
-    assert said(0.0, 1.8).endswith("over seeds: not so on digits.")
+def test_the_claim_about_decades_is_judged_on_the_means_of_every_task_and_first_where_it_fails(load: Any) -> None:
+    words, tasks = load("_optimizer_grids_words"), load("_optimizer_grids_problems").PROBLEMS
+    figures = {"digits": moved(1.0, 2.0), "char-LM": moved(1.2, 4.0), "DCGAN": moved(4 / 3, 2 / 3)}
+    figures |= {"diffusion": moved(0.0, 2.3), "Fashion-MNIST": moved(0.0, 1.8)}
+    assert words._decades(tasks, figures).endswith(
+        "is false on char-LM (1.2 and 4.0 decades to eps 100), DCGAN (1.3 and 0.7 decades to eps 1) and Fashion-MNIST "
+        "(0.0 and 1.8 decades to eps 100) and true on digits (1.0 and 2.0 decades to eps 100) and diffusion (0.0 and "
+        "2.3 decades to eps 1)."
+    )
+    claims = [one["claim"] for one in load("optimizer_grids").headlines(list(tasks), figures)]
+    assert [claim.partition(":")[0] for claim in claims[:10:2]] == [
+        "char-LM", "DCGAN", "Fashion-MNIST", "digits", "diffusion",
+    ]  # fmt: skip
+
+
+def test_cells_of_generated_images_are_other_cells_with_another_judge(load: Any, tmp_path: Path) -> None:
+    script, identities = load("optimizer_grids"), []
+    for content in (b"one", b"two"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        cells = script.grid(False, tmp_path, tmp_path)
+        identities.append(load("_grid")._identities(cells, script.VERSION))
+    first, second = identities
+    judged = {name for name in first if first[name] != second[name]}
+    assert judged == {name for name in first if name.startswith(("DCGAN", "diffusion"))}
+
+
+def test_without_a_judge_finished_cells_cannot_be_told_apart(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(tmp_path), "--write-only", "--classifier", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", ["optimizer_grids.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        load("optimizer_grids").main()
+    assert stop.value.code == 2
+    assert "none holds no saved classifier (model.safetensors)" in capsys.readouterr().err
+
+
+def test_seeds_that_contradict_each_other_are_refused(load: Any) -> None:
+    words, problem = load("_optimizer_grids_words"), load("_optimizer_grids_problems").QUICK[0]
+    lines, starts = whole_grid(load, problem, seeds=(0, 1, 2))
+    studies = words.studies_of(problem, lines, starts)
+    lines["Adam", 1.0, 2][0]["samples"] += 64
+    with pytest.raises(RunError, match="training samples of a trial: 448 with seed 2, and 384 elsewhere"):
+        words.figures_of(problem, studies, lines, starts)
+    lines["Adam", 1.0, 2][0]["samples"] -= 64
+    judged = {seed: one | {"floor": 3.0 + seed} for seed, one in starts.items()}
+    with pytest.raises(RunError, match=r"real against real: 4\.0 with seed 1, and 3\.0 elsewhere"):
+        words.figures_of(replace(problem, judged=True), studies, lines, judged)
+
+
+def whole_grid(load: Any, problem: Any, *, seeds: tuple[int, ...]) -> tuple[dict[Any, Any], dict[int, Any]]:
+    """The trials of all optimizers, equally good, and what the untrained model measures."""
+    samples = problem.steps * problem.batch_size
+    names = load("_optimizer_grids_words").NAMES
+    lines = {
+        (name, epsilon, seed): [
+            {"rate": rate, "criterion": 1.0, "test": 0.5, "samples": samples} for rate in problem.rates
+        ]
+        for name in names
+        for epsilon in problem.epsilons_of(name)
+        for seed in seeds
+    }
+    return lines, {seed: {"criterion": 2.0, "test": 0.1} for seed in (0, 1, 2)}
 
 
 def test_a_seed_whose_grid_is_not_whole_is_left_out(load: Any) -> None:
     words, problem = load("_optimizer_grids_words"), load("_optimizer_grids_problems").QUICK[0]
-    trials = [{"rate": rate, "criterion": 1.0, "test": 0.5} for rate in problem.rates]
-    names = [(name, epsilon) for name in words.NAMES for epsilon in problem.epsilons_of(name)]
-    lines = {(name, epsilon, seed): trials for name, epsilon in names for seed in (0, 1)}
-    starts = {seed: {"criterion": 2.0, "test": 0.1} for seed in (0, 1, 2)}
+    lines, starts = whole_grid(load, problem, seeds=(0, 1))
     del lines["AdamW", 1.0, 1]
     studies = words.studies_of(problem, lines, starts)
     assert {seed: list(study.test) for seed, study in studies.items()} == {
         0: [*words.NAMES],
         1: ["AvaGrad", "Adam", "SGD"],
     }
-    figures = {"digits": words.figures_of(problem, studies, [])}
+    figures = {"digits": words.figures_of(problem, studies, lines, starts)}
     assert not [name for name in figures["digits"] if "AdamW" in name]  # it is whole for one seed of two
     assert [row[:2] for row in words.tables([problem], figures)[1]["rows"]] == [
         ["digits", "AvaGrad"],
@@ -173,4 +228,4 @@ def test_the_benchmark_writes_grids_and_what_tuning_them_reaches(
 
 def test_with_no_whole_seeds_there_is_nothing_to_write_and_it_says_so(load: Any) -> None:
     with pytest.raises(RunError, match="no task has three whole seeds yet"):
-        load("optimizer_grids").headlines([])
+        load("optimizer_grids").headlines([], {})
