@@ -15,9 +15,9 @@ from paretorch.methods.sharing.absorbing import following_norms
 from paretorch.methods.sharing.fold import Folding, fold_
 from paretorch.methods.sharing.layers import ScaledLayer
 from paretorch.methods.sharing.templates import share_, shared_groups
-from paretorch.training.models.shared_wide_resnet import shared_wide_resnet
 from paretorch.training.models.wide_resnet import WideResNet
 from tests.artefacts.saved_models import same_state
+from tests.methods.sharing.networks import wide
 
 DEPTH = {"depth": 22, "widen": 1}
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -38,7 +38,7 @@ def model_bytes(model: nn.Module) -> int:
 def trained() -> WideResNet:
     """A network with one template per stage, whose norms have seen data."""
     torch.manual_seed(0)
-    model = shared_wide_resnet(**DEPTH, templates=1)
+    model = wide(**DEPTH, templates=1)
     for _ in range(3):
         model(torch.randn(4, 3, 8, 8))
     return model.eval()
@@ -52,8 +52,8 @@ def folded() -> tuple[WideResNet, Folding]:
 def test_a_model_that_shares_by_construction_needs_no_edit(tmp_path: Path) -> None:
     model = trained()
     settings = {**DEPTH, "templates": 1}
-    path = save_model(tmp_path / "m", model, constructor=shared_wide_resnet, kwargs=settings, example_inputs=IMAGES)
-    loaded = load_model(path)
+    path = save_model(tmp_path / "m", model, constructor=wide, kwargs=settings, example_inputs=IMAGES)
+    loaded = load_model(path, constructor=wide)
     assert same_state(model, loaded)
     assert torch.equal(loaded(IMAGES), model(IMAGES))
     assert stored_bytes(path) == pytest.approx(model_bytes(model), abs=5000)
@@ -91,11 +91,11 @@ def test_saving_and_loading_a_shared_model_do_not_move_the_random_numbers_of_a_r
 def test_a_folded_model_comes_back_tied_with_its_factors_and_epsilons(shares: bool, tmp_path: Path) -> None:
     model, found = folded()
     edit = FoldEdit.of(found)
-    constructor, kwargs = (shared_wide_resnet, {**DEPTH, "templates": 1}) if shares else (WideResNet, DEPTH)
+    constructor, kwargs = (wide, {**DEPTH, "templates": 1}) if shares else (WideResNet, DEPTH)
     path = save_model(
         tmp_path / "m", model, constructor=constructor, kwargs=kwargs, edits=[edit], example_inputs=IMAGES
     )
-    loaded = load_model(path)
+    loaded = load_model(path, constructor=constructor)
     assert torch.equal(loaded(IMAGES), model(IMAGES))
     assert same_state(model, loaded)
     assert loaded.layer1[1].conv1.weight is loaded.layer1[2].conv1.weight
@@ -125,7 +125,7 @@ def test_an_artefact_without_the_epsilons_would_compute_something_else_and_is_no
         (FoldEdit([("layer2.0.conv1", "layer2.0.conv2")], [], {}), "one class and shape"),
         (FoldEdit([("layer1.1.conv1",), ("layer1.1.conv1",)], [], {}), "stand in the clusters twice"),
         (FoldEdit([("layer1.1.conv1",)], ["layer1.1.conv2"], {}), "have a factor and stand in no cluster"),
-        (FoldEdit([("layer1.1.conv1",)], [], {}), r"\['layer1.1.conv2', .* of the shared group 'layer1'"),
+        (FoldEdit([("layer1.1.conv1",)], [], {}), r"\['layer1.1.conv2', .* of the shared group 'stage1'"),
         (FoldEdit([("linear",)], [], {"conv1": 1e-5}), r"\['conv1'\] should have an epsilon"),
     ],
 )

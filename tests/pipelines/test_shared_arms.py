@@ -23,9 +23,7 @@ from paretorch.recipes.arm_methods import expand
 from paretorch.training.models.wide_resnet import WideResNet
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
-from tests.methods.sharing.networks import CONVS, images, network
-
-STAGES = {f"stage{number}": [f"layer{number}.[1-9].conv?"] for number in (1, 2, 3)}
+from tests.methods.sharing.networks import CONVS, STAGES, images, network
 
 
 def pipeline(arm: Arm) -> SharedTraining:

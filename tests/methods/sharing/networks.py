@@ -1,7 +1,10 @@
-"""A small float64 network with three convolutions of one shape, and layers of every kind that can be shared."""
+"""A small float64 network with three convolutions of one shape, layers of every kind, and the authors' networks."""
 
 import torch
 from torch import Tensor, nn
+
+from paretorch.methods.sharing.templates import share_
+from paretorch.training.models.wide_resnet import WideResNet
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 6), (4, 6)),
@@ -14,6 +17,7 @@ LAYERS = {
     "conv in three dimensions": (lambda: nn.Conv3d(2, 3, 2), (1, 2, 4, 4, 4)),
 }
 CONVS = ("2", "5", "8")  # names of the layers of one shape in `network`
+STAGES = {f"stage{number}": [f"layer{number}.[1-9].conv?"] for number in (1, 2, 3)}  # but for the first block
 NORMS = {"2": "3", "5": "6", "8": "9"}
 
 
@@ -24,6 +28,13 @@ def network(*, seed: int = 0) -> nn.Sequential:
     for _ in CONVS:
         parts += [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double()
+
+
+def wide(*, depth: int = 28, widen: int = 1, templates: int = 2, num_classes: int = 10) -> WideResNet:
+    """SWRN-depth-widen-templates: a bank per stage for all 3x3 convolutions but those of its first block."""
+    model = WideResNet(depth=depth, widen=widen, num_classes=num_classes)
+    share_(model, templates=templates, groups=STAGES)
+    return model
 
 
 def images(count: int = 6, *, seed: int = 1) -> Tensor:

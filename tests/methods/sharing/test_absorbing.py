@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from paretorch.methods.sharing.absorbing import following_norms
-from paretorch.training.models.shared_wide_resnet import shared_wide_resnet
-from tests.methods.sharing.networks import CONVS, NORMS, images, network
+from tests.methods.sharing.networks import CONVS, NORMS, images, network, wide
 
 
 class Branches(nn.Module):
@@ -49,7 +48,7 @@ def test_the_pairs_of_a_plain_network_are_its_convolutions_and_their_norms() -> 
 
 
 def test_in_a_pre_activation_network_first_convolutions_of_blocks_have_a_norm_and_second_ones_a_shortcut() -> None:
-    model = shared_wide_resnet(depth=16, widen=1, templates=1)
+    model = wide(depth=16, templates=1)
     found = following_norms(model, torch.randn(1, 3, 8, 8))
     blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1)]
     assert found == {f"{block}.conv1": f"{block}.bn2" for block in blocks}

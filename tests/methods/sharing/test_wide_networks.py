@@ -1,14 +1,13 @@
-"""Shared wide residual networks: exact parameter counts, which layers share, and what is refused."""
+"""The authors' networks, which are wide residual networks with named groups: exact counts, and which layers share."""
 
 import pytest
 import torch
 from torch import nn
 
-from paretorch.errors import InputError
 from paretorch.methods.sharing.layers import SharedLayer
 from paretorch.methods.sharing.templates import mixing_parameters, shared_groups
-from paretorch.training.models.shared_wide_resnet import shared_wide_resnet
 from paretorch.training.models.wide_resnet import WideResNet
+from tests.methods.sharing.networks import wide
 
 
 def count(model: nn.Module) -> int:
@@ -17,7 +16,7 @@ def count(model: nn.Module) -> int:
 
 def empty(**settings: int) -> nn.Module:
     with torch.device("meta"):
-        return shared_wide_resnet(**settings)
+        return wide(**settings)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_exact_numbers_of_parameters(templates: int, classes: int, parameters: i
     assert count(empty(widen=10, templates=templates, num_classes=classes)) == parameters
 
 
-def test_the_formula_of_the_module_counts_what_is_there() -> None:
+def test_what_is_saved_is_the_weights_that_templates_stand_for_less_the_coefficients() -> None:
     for depth, widen, k in [(16, 1, 1), (16, 2, 2), (22, 1, 3), (34, 2, 5)]:
         with torch.device("meta"):
             whole = count(WideResNet(depth=depth, widen=widen))
@@ -61,11 +60,11 @@ def test_the_formula_of_the_module_counts_what_is_there() -> None:
 
 
 def test_each_stage_has_a_bank_for_all_blocks_but_its_first() -> None:
-    model = shared_wide_resnet(depth=22, widen=1, templates=2)
+    model = wide(depth=22, widen=1, templates=2)
     groups = shared_groups(model)
     assert {name: list(group.layers) for name, group in groups.items()} == {
-        stage: [f"{stage}.{block}.conv{number}" for block in (1, 2) for number in (1, 2)]
-        for stage in ("layer1", "layer2", "layer3")
+        f"stage{stage}": [f"layer{stage}.{block}.conv{number}" for block in (1, 2) for number in (1, 2)]
+        for stage in (1, 2, 3)
     }
     assert len(mixing_parameters(model)) == 12
     assert not any(
@@ -76,7 +75,7 @@ def test_each_stage_has_a_bank_for_all_blocks_but_its_first() -> None:
 
 
 def test_with_a_row_of_the_identity_for_each_layer_the_network_is_the_wide_one() -> None:
-    plain, shared = WideResNet(depth=16, widen=1), shared_wide_resnet(depth=16, widen=1, templates=2)
+    plain, shared = WideResNet(depth=16, widen=1), wide(depth=16, widen=1, templates=2)
     state = plain.state_dict()
     shared.load_state_dict({name: value for name, value in state.items() if name in shared.state_dict()}, strict=False)
     with torch.no_grad():
@@ -86,17 +85,3 @@ def test_with_a_row_of_the_identity_for_each_layer_the_network_is_the_wide_one()
                 layer.coefficients.copy_(torch.eye(2)[number])
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(shared(x), plain(x))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"depth": 10}, "at depth 10 a stage has one block"),
-        ({"depth": 17}, r"6n \+ 4 .*got 17"),
-        ({"depth": 16, "templates": 3}, "from 1 to 2 templates; got 3"),
-        ({"depth": 16, "templates": 0}, "got 0"),
-    ],
-)
-def test_other_networks_are_refused(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        empty(**settings)
