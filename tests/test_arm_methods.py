@@ -87,6 +87,14 @@ def test_arms_that_would_share_a_folder_are_refused() -> None:
     assert first.id != second.id
 
 
+def test_points_with_equal_settings_are_refused_by_their_places() -> None:
+    point = {"method": "train", "optimizer": "adam", "epochs": 1, "lr": 0.1}
+    with pytest.raises(InputError, match=r"^\[\[arm\]\] number 1: the arm 'Adam 1 epochs lr 0.1' appears twice"):
+        expand([point | {"lr": [0.1, 0.10]}])
+    with pytest.raises(InputError, match=r"^\[\[arm\]\] number 1 and \[\[arm\]\] number 3: the arm .* appears twice"):
+        expand([point, point | {"eps": 1.0}, point | {"epochs": 1.0}])
+
+
 def test_every_setting_of_a_cut_reaches_the_pipeline() -> None:
     point = {
         "method": "cut",
@@ -140,6 +148,8 @@ def test_every_setting_of_a_cut_reaches_the_pipeline() -> None:
         (CUT | {"lr": 0.1, "tune_lr": [0.1]}, r"`lr` or `tune_lr`"),
         (CUT | {"keep_optimizer": True}, r"unknown key 'keep_optimizer'"),
         (CUT | {"macs": []}, r"macs = \[\] leaves no arm"),
+        (CUT | {"name": " "}, r"number 1: name = ' ': a name needs a letter or a digit"),
+        (CUT | {"name": "a\nb"}, r"name = 'a\\nb': a name holds a character that cannot be printed"),
     ],
 )
 def test_a_wrong_arm_is_refused_by_key_and_value(table: dict[str, Any], message: str) -> None:

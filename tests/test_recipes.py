@@ -189,7 +189,7 @@ def test_a_recipe_that_is_no_utf8_text_is_refused(tmp_path: Path) -> None:
         (('schedule = ["LLR", "ALLR"]', 'schedule = "FT"\ntune_lr = [[0.1], [0.2]]'), r"tune_lr"),
         (('name = "mine"', 'name = "../mine"'), r"name = '../mine'"),
         (("[dense]", '[dense]\nschedule = "linear"\nfactor = 0.5'), r"factor belong to multistep; 'linear' has none"),
-        (("[dense]", '[train]\noptimizer = "adam"\nmomentum = 0.5\n[dense]'), r"momentum belong to sgd"),
+        (("[dense]", '[train]\noptimizer = "adam"\nmomentum = 0.5\n[dense]'), r"momentum belongs to sgd"),
         (('schedule = ["LLR", "ALLR"]', 'schedule = "LRL"'), r"'LRL' is no retraining schedule"),
         (("[dense]", '[train]\noptimizer = "lion"\n[dense]'), r"train.optimizer = 'lion'"),
         (("[dense]", "[train]\nbatch_size = 1.5\n[dense]"), r"train.batch_size = 1.5"),

@@ -61,13 +61,16 @@ def expand(tables: Sequence[Mapping[str, Any]]) -> list[Arm]:
     Raises:
         InputError: for an invalid point, the same point twice, or two points that reports could not tell apart.
     """
-    arms = [arm_at(point, where) for point, where in grid(tables)]
-    seen: dict[str, Arm] = {}
-    for arm in arms:
-        if (other := seen.setdefault(arm.label, arm)) is arm:
+    placed = [(arm_at(point, where), where) for point, where in grid(tables)]
+    arms = [arm for arm, _ in placed]
+    seen: dict[str, tuple[Arm, str]] = {}
+    for arm, where in placed:
+        other, before = seen.setdefault(arm.label, (arm, where))
+        if other is arm:
             continue
+        places = where if before == where else f"{before} and {where}"
         differ = "" if other.id == arm.id else ", with settings that its name does not tell apart"
-        raise InputError(f"the arm {arm.label!r} appears twice in the recipe{differ}")
+        raise InputError(f"{places}: the arm {arm.label!r} appears twice in the recipe{differ}; remove one")
     folders: dict[str, Arm] = {}
     for arm in arms:
         if (other := folders.setdefault(arm.id, arm)) is not arm:

@@ -14,7 +14,7 @@ from paretorch.methods.distillation.settings import DistillationSettings
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.compression import Compression
 from paretorch.pipelines.retraining import Retraining
-from paretorch.recipes.strict import NotNegative, Positive, Strict
+from paretorch.recipes.strict import Name, NotNegative, Positive, Strict
 
 BATCHES = 20
 TEACHING = ("temperature", "distill_weight", "features", "feature_weight")  # keys that a teacher makes sense of
@@ -37,7 +37,7 @@ class ArmTable(Strict):
     random_control: ClassVar[Mapping[str, Any] | None] = None
 
     method: str
-    name: str | None = None
+    name: Name | None = None
 
     @abstractmethod
     def arm(self) -> Arm:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from paretorch.evidence.families import Axis
-from paretorch.recipes.strict import Finite, Positive, Strict
+from paretorch.recipes.strict import Finite, Name, Positive, Strict
 from paretorch.recipes.train_table import CurveTable
 
 
@@ -25,7 +25,7 @@ class CompareTable(Strict):
 class DenseArmTable(CurveTable):
     """`[[dense_arm]]`: a model trained from scratch at every duration."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     tune_lr: list[Positive] = Field(default=[])
     stop_early: bool = False
     train: dict[str, Any] = Field(default={})

@@ -92,8 +92,6 @@ class Contest:
 
     def _check_names(self) -> None:
         names = [self._name_of(point, where) for point, where in self.pruned] + [table.name for table in self.trained]
-        if odd := [name for name in names if not name.isprintable()]:
-            raise InputError(f"the name {odd[0]!r} holds a character that cannot be printed")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"the name {twice[0]!r} is used by two arms; give each its own `name`")
         wanted = {"candidate": self.compare.candidate, "baseline": self.compare.baseline}

@@ -1,18 +1,16 @@
 """`[[arm]]` with `method = "train"`: a whole model, trained from scratch with an optimizer of the arm's own."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
-from paretorch.errors import InputError
 from paretorch.evidence.arms import OPTIMIZER, RATE
 from paretorch.evidence.words import factor
 from paretorch.pipelines.arm import Arm
 from paretorch.pipelines.from_scratch import FromScratch
 from paretorch.recipes.arm_table import ArmTable
 from paretorch.recipes.bimp_table import TOTAL
-from paretorch.recipes.strict import NotNegative, Positive
-from paretorch.training.settings import OptimizerName, OptimizerSpec
+from paretorch.recipes.optimizer_table import OptimizerTable
+from paretorch.recipes.strict import Positive
+from paretorch.training.settings import OptimizerName
 
 TITLES: dict[OptimizerName, str] = {
     "sgd": "SGD",
@@ -24,7 +22,7 @@ TITLES: dict[OptimizerName, str] = {
 }
 
 
-class FromScratchTable(ArmTable):
+class FromScratchTable(ArmTable, OptimizerTable):
     """One training; lists of `lr` and `eps` make the grid that a report draws as a heat map."""
 
     lists: ClassVar[tuple[str, ...]] = ("betas",)
@@ -33,31 +31,15 @@ class FromScratchTable(ArmTable):
     epochs: Positive
     optimizer: OptimizerName
     lr: Positive
-    eps: Positive | None = None
-    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None = None
-    momentum: NotNegative = 0.9
-    nesterov: bool = False
-    weight_decay: NotNegative = 0.0
 
     def arm(self) -> Arm:
-        if self.optimizer != "sgd" and (ignored := sorted(self.model_fields_set & {"momentum", "nesterov"})):
-            raise InputError(f"{' and '.join(ignored)} belong to sgd; optimizer {self.optimizer!r} has none")
-        spec = OptimizerSpec(
-            name=self.optimizer,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            eps=self.eps,
-            betas=None if self.betas is None else (self.betas[0], self.betas[1]),
-        )
         title, special = TITLES[self.optimizer], self._special()
         words = [factor(name, value) for name, value in special.items()]
         return Arm(
             id=f"{self.method}-{self.optimizer}-{self.digest()}",
             label=self.name or " ".join([title, f"{self.epochs:g} epochs lr {self.lr:g}", *words]),
             factors={OPTIMIZER: title, TOTAL: self.epochs, RATE: self.lr} | special,
-            compression=FromScratch(epochs=self.epochs, optimizer=spec),
+            compression=FromScratch(epochs=self.epochs, optimizer=self.spec()),
         )
 
     def _special(self) -> dict[str, Any]:

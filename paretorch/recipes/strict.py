@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from paretorch.errors import InputError
 
@@ -14,6 +14,17 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _legible(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a name needs a letter or a digit")
+    if not name.isprintable():
+        raise ValueError("a name holds a character that cannot be printed")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_legible)]
 
 
 class Strict(BaseModel):
@@ -51,7 +62,7 @@ def _problem(kind: type[BaseModel], detail: Mapping[str, Any]) -> str:
         return f"{name} must be one table, written as [{name}]"
     if name in ("arm", "dense_arm") and detail["type"] == "list_type":
         return f"arms are a list of tables, each written as [[{name}]] with double brackets"
-    return f"{name} = {detail.get('input')!r}: {detail['msg']}"
+    return f"{name} = {detail.get('input')!r}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 def nearest(name: str, known: Sequence[str], *, what: str = "known names") -> str:

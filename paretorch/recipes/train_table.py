@@ -7,21 +7,15 @@ from pydantic import Field
 
 from paretorch.errors import InputError
 from paretorch.methods.schedules import Constant, Cosine, Linear, MultiStep, Schedule
+from paretorch.recipes.optimizer_table import OptimizerTable
 from paretorch.recipes.strict import NotNegative, Positive, Strict
-from paretorch.training.settings import OptimizerName, OptimizerSpec, TrainSettings
+from paretorch.training.settings import TrainSettings
 
 
-class TrainTable(Strict):
+class TrainTable(OptimizerTable):
     """`[train]`: how every phase is trained."""
 
     batch_size: Annotated[int, Field(ge=1)] = 128
-    optimizer: OptimizerName = "sgd"
-    lr: Positive = 0.1
-    momentum: NotNegative = 0.9
-    nesterov: bool = False
-    weight_decay: NotNegative = 0.0
-    eps: Positive | None = None
-    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] | None = None
     clip_norm: Positive | None = None
     accumulate: Annotated[int, Field(ge=1)] = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -34,21 +28,13 @@ class TrainTable(Strict):
         Raises:
             InputError: for a setting that the chosen optimizer does not have.
         """
-        if self.optimizer != "sgd" and (ignored := sorted(self.model_fields_set & {"momentum", "nesterov"})):
-            raise InputError(f"[train] {' and '.join(ignored)} belong to sgd; optimizer {self.optimizer!r} has none")
-        if self.optimizer == "sgd" and (ignored := sorted(self.model_fields_set & {"eps", "betas"})):
-            raise InputError(f"[train] {' and '.join(ignored)} belong to adaptive optimizers; sgd has none")
+        try:
+            optimizer = self.spec()
+        except InputError as error:
+            raise InputError(f"[train] {error}") from error
         return TrainSettings(
             batch_size=self.batch_size,
-            optimizer=OptimizerSpec(
-                name=self.optimizer,
-                lr=self.lr,
-                momentum=self.momentum,
-                nesterov=self.nesterov,
-                weight_decay=self.weight_decay,
-                eps=self.eps,
-                betas=None if self.betas is None else (self.betas[0], self.betas[1]),
-            ),
+            optimizer=optimizer,
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
             precision=self.precision,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal, get_args
 
 import torch
@@ -49,14 +50,17 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         if self.name not in get_args(OptimizerName):
             raise InputError(f"optimizer {self.name!r} is unknown; choose one of {', '.join(get_args(OptimizerName))}")
-        if min(self.lr, self.momentum, self.weight_decay) < 0 or self.lr == 0:
-            raise InputError(f"lr must be positive, momentum and weight_decay not negative; got {asdict(self)}")
+        if not (isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr = {self.lr} must be positive and finite")
+        for name, value in (("momentum", self.momentum), ("weight_decay", self.weight_decay)):
+            if not (isfinite(value) and value >= 0):
+                raise InputError(f"{name} = {value} must be finite and must not be negative")
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
             raise InputError("nesterov=True needs sgd with momentum > 0")
         if self.name == "sgd" and (self.eps, self.betas) != (None, None):
             raise InputError("sgd has no eps and no betas; leave them out, or choose an adaptive optimizer")
-        if self.eps is not None and not self.eps > 0:
-            raise InputError(f"eps = {self.eps} must be positive")
+        if self.eps is not None and not (isfinite(self.eps) and self.eps > 0):
+            raise InputError(f"eps = {self.eps} must be positive and finite")
         if self.betas is not None and not (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)):
             raise InputError(f"betas = {self.betas} must be two numbers in [0, 1)")
 
@@ -106,13 +110,13 @@ class TrainSettings:
             raise InputError("batch_size, accumulate and evaluate_epochs must be at least 1")
         if self.batch_size % self.accumulate:
             raise InputError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if self.clip_norm is not None and not self.clip_norm > 0:
             raise InputError(f"clip_norm must be positive or None; got {self.clip_norm}")
         if self.precision not in ("no", "bf16", "fp16"):
             raise InputError(f"precision must be 'no', 'bf16' or 'fp16'; got {self.precision!r}")
         if self.device is not None:
             _check_device(self.device)
-        if self.checkpoint_seconds < 0:
+        if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds must not be negative; got {self.checkpoint_seconds}")
 
     def describe(self) -> dict[str, Any]:

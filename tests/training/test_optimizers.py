@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,18 @@ def test_a_spec_with_all_its_numbers_reaches_another_process_and_the_record() ->
         ({"name": "adagrad"}, "'adagrad' is unknown; choose one of sgd, adam, adamw, avagrad, avagradw, delayed-adam"),
         ({"eps": 0.1}, "sgd has no eps and no betas"),
         ({"betas": (0.9, 0.99)}, "sgd has no eps and no betas"),
-        ({"name": "avagrad", "eps": 0.0}, "eps = 0.0 must be positive"),
+        ({"name": "avagrad", "eps": 0.0}, "eps = 0.0 must be positive and finite"),
+        ({"name": "avagrad", "eps": nan}, "eps = nan must be positive and finite"),
+        ({"name": "adam", "eps": inf}, "eps = inf must be positive and finite"),
+        ({"lr": 0.0}, "lr = 0.0 must be positive and finite"),
+        ({"lr": nan}, "lr = nan must be positive and finite"),
+        ({"lr": inf}, "lr = inf must be positive and finite"),
+        ({"momentum": nan}, "momentum = nan must be finite and must not be negative"),
+        ({"momentum": -0.1}, "momentum = -0.1 must be finite and must not be negative"),
+        ({"weight_decay": nan}, "weight_decay = nan must be finite and must not be negative"),
+        ({"weight_decay": inf}, "weight_decay = inf must be finite and must not be negative"),
+        ({"name": "adam", "betas": (nan, 0.9)}, r"betas = \(nan, 0.9\) must be"),
+        ({"name": "adam", "betas": (0.9, inf)}, r"betas = \(0.9, inf\) must be"),
         ({"name": "adam", "betas": (0.9, 1.0)}, r"betas = \(0.9, 1.0\) must be"),
         ({"name": "adam", "betas": (0.9,)}, r"betas = \(0.9,\) must be"),
     ],
@@ -114,8 +126,8 @@ def test_the_train_table_of_a_recipe_hands_name_eps_and_betas_on() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"eps": 0.1, "betas": [0.9, 0.99]}, r"\[train\] betas and eps belong to adaptive optimizers; sgd has none"),
-        ({"optimizer": "avagrad", "momentum": 0.5}, "momentum belong to sgd"),
+        ({"eps": 0.1, "betas": [0.9, 0.99]}, r"\[train\] betas and eps belong to adaptive optimizers"),
+        ({"optimizer": "avagrad", "momentum": 0.5}, "momentum belongs to sgd"),
         ({"optimizer": "avagrad", "eps": 0.0}, "eps = 0.0"),
         ({"optimizer": "avagrad", "betas": [0.9]}, "betas"),
         ({"optimizer": "adagrad"}, "'avagrad'"),

@@ -242,9 +242,11 @@ def test_metric_that_is_not_finite_is_refused() -> None:
         ({"evaluate_epochs": 0}, "must be at least 1"),
         ({"batch_size": 8, "accumulate": 3}, "accumulate=3 must divide batch_size=8"),
         ({"clip_norm": 0.0}, r"clip_norm must be positive or None; got 0\.0"),
+        ({"clip_norm": float("nan")}, "clip_norm must be positive or None; got nan"),
         ({"precision": "fp8"}, "precision must be 'no', 'bf16' or 'fp16'; got 'fp8'"),
         ({"device": "gpu"}, "device 'gpu' is unknown to torch"),
         ({"checkpoint_seconds": -1.0}, r"must not be negative; got -1\.0"),
+        ({"checkpoint_seconds": float("nan")}, "must not be negative; got nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
