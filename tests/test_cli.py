@@ -274,25 +274,6 @@ def test_a_run_is_not_resumed_with_a_task_file_that_was_changed(tmp_path: Path) 
     refused(paretorch(*arguments, "--resume", cwd=tmp_path), "another recipe")
 
 
-DIVERGING = TINY.replace('schedule = "LLR"', 'schedule = "LLR"\nlr = 1e30').replace("[0.1, 0.01]", "[1e30, 0.01]")
-
-
-def test_a_diverging_rate_is_charged_and_not_chosen_and_a_diverging_arm_does_not_end_the_sweep(tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(DIVERGING.replace("seeds = [0, 1]", "seeds = [0]"))
-    result = paretorch("run", "tiny.toml", "--out", "out", cwd=tmp_path)
-    refused(result, "2 of 4 runs diverged", code=1)
-    records = [json.loads(path.read_text()) for path in (tmp_path / "out" / "runs").glob("imp-*/record.json")]
-    by_schedule = {record["group"]["schedule"]: record for record in records}
-    assert by_schedule["LLR"]["status"] == "diverged"
-    assert by_schedule["LLR"]["quality"] is None
-    tuned = by_schedule["FT"]
-    assert tuned["status"] == "ok"
-    assert tuned["cost"]["samples"] == (2 + 2 * 1) * 11 * 100
-    assert [line["lr_peak"] for line in tuned["phases"] if line.get("diverged")] == [1e30]
-    assert (tmp_path / "out" / "report.html").exists()
-    refused(paretorch("run", "tiny.toml", "--out", "out", "--resume", cwd=tmp_path), "2 of 4 runs diverged", code=1)
-
-
 def test_a_users_own_task_file_runs_under_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TASK)
     (tmp_path / "tiny.toml").write_text(TINY.replace("batch_size = 100", "batch_size = 10"))

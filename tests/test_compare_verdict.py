@@ -127,13 +127,16 @@ def test_a_control_that_does_not_apply_is_said_not_to() -> None:
     assert "The control random does not apply: the candidate removes nothing." in found.verdict.warnings
 
 
-def test_the_command_fails_after_its_report_if_runs_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_names_the_runs_that_diverged_and_fails_only_if_all_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = diverged([*fast(), *slow()], seed=4, above=8)
     monkeypatch.setattr("paretorch.comparisons.compare", lambda *_arguments, **_options: judged(records))
     out = tmp_path / "out"
     out.mkdir()
     result = paretorch("compare", "compare-digits", "--out", str(out), cwd=tmp_path)
-    refused(result, "2 of 50 runs diverged: ALLR-16-s4, FT-16-s4", code=1)
+    assert result.exit_code == 0, result.output
+    assert "2 of 50 runs diverged: ALLR-16-s4, FT-16-s4" in result.stderr
     assert (out / "report.html").is_file()
     assert judged(records).verdict.lines[0] in result.stdout
 

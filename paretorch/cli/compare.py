@@ -4,8 +4,17 @@ from typing import Annotated
 
 import typer
 
-from paretorch.cli.options import Data, Out, Quiet, Resume, Verbose, command_line, output_folder, start_logging
-from paretorch.errors import RunError
+from paretorch.cli.options import (
+    Data,
+    Out,
+    Quiet,
+    Resume,
+    Verbose,
+    command_line,
+    output_folder,
+    start_logging,
+    warn_of_diverged,
+)
 
 
 def compare(
@@ -42,6 +51,4 @@ def compare(
     for sentence in (*found.verdict.lines, *found.verdict.refusals, *found.verdict.warnings):
         typer.echo(sentence)
     typer.echo(f"Report: {path}")
-    runs = [run for family in found.families.values() for run in family.runs]
-    if diverged := [run.run_id for run in runs if run.status == "diverged"]:
-        raise RunError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}; the others are complete")
+    warn_of_diverged([run for family in found.families.values() for run in family.runs])

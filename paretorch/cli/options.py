@@ -1,6 +1,7 @@
 """What the commands share: options, errors as one paragraph, logging and output folders.
 
-Exit codes: 0 done, 1 failed after work had begun, 2 bad input, 130 interrupted with the state saved.
+Exit codes: 0 done, 1 failed after work had begun, 2 bad input, 130 interrupted with the state saved. A run that
+diverges is a result: a warning names it, and only where no run is left the command has failed.
 """
 
 import functools
@@ -8,13 +9,16 @@ import itertools
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretorch.errors import InputError, ParetorchError
+from paretorch.errors import InputError, ParetorchError, RunError
+
+if TYPE_CHECKING:
+    from paretorch.evidence.records import RunRecord
 
 logger = logging.getLogger("paretorch")
 
@@ -82,3 +86,21 @@ def _in_runs(name: str, *, resume: bool) -> Path:
             return newest if resume and newest is not None else folder
         newest = folder
     raise AssertionError("unreachable: the candidates do not end")
+
+
+def warn_of_diverged(runs: "Sequence[RunRecord]") -> None:
+    """Name the runs that diverged.
+
+    Args:
+        runs: without the dense models that the others start from.
+
+    Raises:
+        RunError: if all of them did.
+    """
+    diverged = [run.run_id for run in runs if run.status == "diverged"]
+    if not diverged:
+        return
+    words = f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}"
+    if len(diverged) == len(runs):
+        raise RunError(f"{words}; none is left. A lower learning rate, a warm-up or clip_norm usually helps")
+    logger.warning("%s; their records say so, and the others are complete", words)

@@ -16,6 +16,7 @@ from paretorch.cli.options import (
     command_line,
     output_folder,
     start_logging,
+    warn_of_diverged,
 )
 from paretorch.errors import InputError, RunError
 
@@ -84,10 +85,7 @@ def _sweep_and_report(sweep: "Sweep", folder: Path, *, resume: bool, workers: in
     typer.echo(f"Records, checkpoints and models: {folder / 'runs'}")
     for sentence in closing(records):
         typer.echo(sentence)
-    if diverged := [record.run_id for record in records if record.status == "diverged"]:
-        raise RunError(
-            f"{len(diverged)} of {len(records)} runs diverged: {', '.join(diverged)}; the others are complete"
-        )
+    warn_of_diverged([record for record in records if not record.is_baseline])
 
 
 def _search(recipe: "Recipe", *, data: Path | None, out: Path | None, resume: bool, dry_run: bool) -> None:
