@@ -8,7 +8,7 @@ import pytest
 from paretorch.comparisons import Compared, judge
 from paretorch.recipes import CompareTable
 from tests.evidence.families import diverged, family
-from tests.test_cli import paretorch, refused
+from tests.test_cli import paretorch
 
 TABLE: dict[str, Any] = {
     "candidate": "ALLR",
