@@ -63,14 +63,14 @@ class GridValues:
         return sorted(self.values, key=lambda point: (-1.0 if point[1] is None else point[1], point[0]))
 
     @property
-    def rates(self) -> list[float]:
+    def rates(self) -> tuple[float, ...]:
         """Ascending."""
-        return sorted({rate for rate, _ in self.values})
+        return tuple(sorted({rate for rate, _ in self.values}))
 
     @property
-    def epsilons(self) -> list[float | None]:
+    def epsilons(self) -> tuple[float | None, ...]:
         """Ascending; None, not given, comes first."""
-        return list(dict.fromkeys(epsilon for _, epsilon in self.points))
+        return tuple(dict.fromkeys(epsilon for _, epsilon in self.points))
 
     def at_epsilon(self, epsilon: float | None) -> list[Point]:
         """The points that were run at an epsilon, by rate."""

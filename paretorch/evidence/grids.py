@@ -60,12 +60,12 @@ class Grid:
         return {seed: self._values(self._of_seed(seed), floor=floor) for seed in self.seeds}
 
     @property
-    def rates(self) -> list[float]:
+    def rates(self) -> tuple[float, ...]:
         """Ascending."""
         return self.means.rates
 
     @property
-    def epsilons(self) -> list[float | None]:
+    def epsilons(self) -> tuple[float | None, ...]:
         """Ascending; None, not given, comes first."""
         return self.means.epsilons
 

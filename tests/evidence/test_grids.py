@@ -150,7 +150,7 @@ def test_grids_are_apart_by_all_factors_but_rate_and_epsilon_and_named_by_those_
     )
     assert [grid.name for grid in grids] == ["Adam, weight decay 0.1", "Adam, weight decay 0.2", "SGD"]
     assert [len(grid.arms) for grid in grids] == [9, 9, 1]
-    assert grids[2].epsilons == [None]
+    assert grids[2].epsilons == (None,)
     assert grids[0].trial_epochs == 2.0
 
 
