@@ -10,9 +10,9 @@ from typing import Any
 
 from _harness import add_equal, over_seeds, table
 from _optimizer_grids_problems import NAMES, OURS, Measure, Problem
-from _optimizer_grids_tuning import Grid, Point, mean_grid
 from _sides import ABOVE, APART, BELOW, chance, side
 
+from paretorch.evidence.grid_values import GridValues, Point, mean_values
 from paretorch.evidence.statistics import LOW_N
 from paretorch.evidence.words import listing
 
@@ -29,8 +29,8 @@ DIVERGED, NO_BETTER = "diverged", "no better"
 class Study:
     """The grids of one seed by optimizer: what settings are chosen by, and the test metric."""
 
-    criterion: Mapping[str, Grid]
-    test: Mapping[str, Grid]
+    criterion: Mapping[str, GridValues]
+    test: Mapping[str, GridValues]
 
 
 def studies_of(
@@ -51,7 +51,7 @@ def studies_of(
         whole = [name for name in NAMES if all(key in lines for key in keys[name])]
         if seed not in starts or {*NAMES} - {LATE} - {*whole}:
             continue
-        grids: dict[str, dict[str, Grid]] = {"criterion": {}, "test": {}}
+        grids: dict[str, dict[str, GridValues]] = {"criterion": {}, "test": {}}
         for part, measure in (("criterion", problem.criterion), ("test", problem.test)):
             for name in whole:
                 values: dict[Point, float | None] = {
@@ -59,7 +59,8 @@ def studies_of(
                     for epsilon in problem.epsilons_of(name)
                     for one in lines[name, epsilon, seed]
                 }
-                grids[part][name] = Grid(values, starts[seed][part], measure.higher)
+                floor = starts[seed][part]  # a trial that was no good leaves the untrained model
+                grids[part][name] = GridValues(values=values, floor=floor, higher_is_better=measure.higher)
         found[seed] = Study(**grids)
     return found
 
@@ -76,27 +77,28 @@ def figures_of(
         RunError: trials that took another number of examples, or seeds whose real images were judged otherwise.
     """
     figures = _equal(problem, lines, starts)
-    figures["untrained, test"] = _over([study.test[OURS].untrained for study in studies.values()], problem.test)
+    figures["untrained, test"] = _over([study.test[OURS].floor for study in studies.values()], problem.test)
     names = [name for name in NAMES if all(name in study.criterion for study in studies.values())]
     values: dict[str, list[float]] = {}
     for name in names:
         own = [study.criterion[name] for study in studies.values()]
         tests = [study.test[name] for study in studies.values()]
-        mean = mean_grid(own)
+        mean = mean_values(own)
         figures |= {f"{name}, {_point(point)}": _shown(mean, point, problem.criterion) for point in mean.values}
         figures[f"{name}, trials"] = len(mean.values)
-        figures[f"{name}, trials of two lines"] = mean.line_trials
+        figures[f"{name}, trials of two lines"] = trials = mean.trials_in_turn(mean.epsilons[0])
         figures[f"{name}, diverged"] = sum(value is None for grid in own for value in grid.values.values())
         if name in TUNED:
             for epsilon in mean.epsilons:
                 rate = mean.best_rate(epsilon)
                 figures[f"{name}, best rate, eps {epsilon:g}"] = NO_BETTER if rate is None else rate
-            if sum(epsilon >= FROM for epsilon in problem.epsilons) > 1:
-                figures[f"{name}, moved"] = over_seeds([grid.moved(FROM) for grid in own], unit="decades")
-        best = [grid.best(list(grid.values)) for grid in own]
-        ends = [grid.two_lines() for grid in own]
+            moved = [decades for grid in own if (decades := grid.moved(above=FROM)) is not None]
+            if len(moved) == len(own):
+                figures[f"{name}, moved"] = over_seeds(moved, unit="decades")
+        best = [grid.best() for grid in own]
+        ends = [[grid.in_turn(epsilon) for epsilon in grid.epsilons] for grid in own]
         values[f"{name}, {WHOLE}"] = [grid.value(point) for grid, point in zip(own, best, strict=True)]
-        values[f"{name}, {RANDOM}"] = [grid.random_points(grid.line_trials) for grid in own]
+        values[f"{name}, {RANDOM}"] = [grid.random_points(trials) for grid in own]
         for count in COUNTS:
             if count <= len(mean.values):
                 values[f"{name}, best of {count}"] = [grid.random_points(count) for grid in own]
@@ -131,7 +133,7 @@ def _equal(
     return figures
 
 
-def _mean(grid: Grid, points: Sequence[Point]) -> float:
+def _mean(grid: GridValues, points: Sequence[Point]) -> float:
     return sum(grid.value(point) for point in points) / len(points)
 
 
@@ -149,12 +151,12 @@ def _point(point: Point) -> str:
     return f"lr {rate:g}" if epsilon is None else f"lr {rate:g}, eps {epsilon:g}"
 
 
-def _shown(mean: Grid, point: Point, measure: Measure) -> float | str:
+def _shown(mean: GridValues, point: Point, measure: Measure) -> float | str:
     """A cell of the heat map: the mean, or why there is none."""
     found = mean.values[point]
     if found is None:
         return DIVERGED
-    return NO_BETTER if mean.value(point) == mean.untrained else measure.factor * found
+    return NO_BETTER if mean.value(point) == mean.floor else measure.factor * found
 
 
 def tables(problems: Sequence[Problem], figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,50 +22,37 @@ from tests.training.tiny_gan import SIZE, WIDTH, TinyGAN
 DIAGONAL = {(0.1, 0.01): 1.0, (1.0, 0.01): 2.0, (10.0, 0.01): None, (0.1, 1.0): 9.0, (1.0, 1.0): 3.0, (10.0, 1.0): 0.5}
 
 
-@pytest.fixture
-def tuning(load: Any) -> Any:
-    return load("_optimizer_grids_tuning")
+def diagonal_figures(load: Any, values: Mapping[tuple[float, float], float | None]) -> dict[str, Any]:
+    """Figures of a task on which Adam has these losses with every seed, and the untrained model a loss of 5."""
+    words, quick = load("_optimizer_grids_words"), load("_optimizer_grids_problems").QUICK[0]
+    problem = replace(quick, rates=(0.1, 1.0, 10.0), epsilons=(0.01, 1.0))
+    lines, starts = whole_grid(load, problem, seeds=(0, 1, 2))
+    for (name, epsilon, _), trials in lines.items():
+        for one in trials if name == "Adam" else ():
+            one["criterion"] = one["test"] = values[one["rate"], epsilon]
+    starts = {seed: {"criterion": 5.0, "test": 0.1} for seed in starts}
+    return words.figures_of(problem, words.studies_of(problem, lines, starts), lines, starts)
 
 
-def test_the_best_rate_of_a_diagonal_valley_moves_and_that_of_a_straight_one_does_not(tuning: Any) -> None:
-    grid = tuning.Grid(DIAGONAL, 5.0, False)
-    assert [grid.best_rate(epsilon) for epsilon in grid.epsilons] == [0.1, 10.0]
-    assert grid.moved(0.01) == pytest.approx(2)
-    assert grid.moved(1.0) == 0
-    straight = tuning.Grid({point: abs(point[0] - 1) for point in DIAGONAL}, 50.0, False)
-    assert straight.moved(0.01) == 0
-
-
-def test_two_lines_end_at_the_best_of_one_row_and_one_column(tuning: Any) -> None:
-    grid = tuning.Grid(DIAGONAL, 5.0, False)
+def test_what_tuning_reaches_on_a_diagonal_valley(load: Any) -> None:
+    figures = diagonal_figures(load, DIAGONAL)
+    assert [figures[f"Adam, best rate, eps {epsilon}"] for epsilon in ("0.01", "1")] == [0.1, 10.0]
+    assert figures["Adam, moved"]["mean"] == pytest.approx(2)
+    assert figures["Adam, whole grid"]["mean"] == pytest.approx(0.5)
     # From eps 0.01 the rate 0.1 is best and stays best at eps 0.01; from eps 1 the rate 10, which eps 0.01 cannot use.
-    assert grid.two_lines() == [(0.1, 0.01), (10.0, 1.0)]
-    assert grid.line_trials == 4
-    assert grid.best(list(DIAGONAL)) == (10.0, 1.0)
+    assert figures["Adam, two lines"]["mean"] == pytest.approx((1.0 + 0.5) / 2)
+    assert figures["Adam, trials of two lines"] == 4
+    counted = [1.0, 2.0, 5.0, 5.0, 3.0, 0.5]  # what diverged, or became worse, is the untrained model
+    choices = list(itertools.combinations(counted, 4))
+    assert figures["Adam, random points"]["mean"] == pytest.approx(sum(map(min, choices)) / len(choices))
+    assert (figures["Adam, lr 10, eps 0.01"], figures["Adam, lr 1, eps 1"]) == ("diverged", 3.0)
 
 
-def test_what_diverged_or_became_worse_counts_as_the_untrained_model(tuning: Any) -> None:
-    grid = tuning.Grid(DIAGONAL, 5.0, False)
-    assert (grid.value((10.0, 0.01)), grid.value((0.1, 1.0)), grid.value((1.0, 1.0))) == (5.0, 5.0, 3.0)
-    higher = tuning.Grid({(0.1, None): 0.05, (1.0, None): None, (10.0, None): 0.4}, 0.1, True)
-    assert [higher.value(point) for point in higher.values] == [0.1, 0.1, 0.4]
-    hopeless = tuning.Grid({(0.1, 0.01): None, (1.0, 0.01): 7.0}, 5.0, False)
-    assert hopeless.best_rate(0.01) is None
-
-
-def test_random_points_are_the_mean_best_of_all_choices_of_as_many(tuning: Any) -> None:
-    grid = tuning.Grid(DIAGONAL, 5.0, False)
-    values = [grid.value(point) for point in DIAGONAL]
-    choices = list(itertools.combinations(values, 4))
-    assert grid.random_points(4) == pytest.approx(sum(map(min, choices)) / len(choices))
-
-
-def test_the_mean_grid_says_diverged_where_one_seed_did(tuning: Any) -> None:
-    other = DIAGONAL | {(0.1, 0.01): 3.0, (1.0, 1.0): None}
-    mean = tuning.mean_grid([tuning.Grid(DIAGONAL, 5.0, False), tuning.Grid(other, 7.0, False)])
-    assert mean.values[0.1, 0.01] == 2.0
-    assert mean.values[1.0, 1.0] is None
-    assert mean.untrained == 6.0
+def test_decades_are_left_out_where_only_one_epsilon_trains(load: Any) -> None:
+    figures = diagonal_figures(load, DIAGONAL | {(1.0, 1.0): None, (10.0, 1.0): 7.0})
+    assert figures["Adam, best rate, eps 1"] == "no better"
+    assert "Adam, moved" not in figures
+    assert "AvaGrad, moved" in figures
 
 
 def gap(low: float, high: float) -> dict[str, Any]:
