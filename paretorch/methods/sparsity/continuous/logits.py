@@ -20,6 +20,7 @@ from paretorch.methods.sparsity.gradual.learned import LearnedNumbers
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.selection import select
 
+SHUT = -1e30  # where a reset stops: a gate of 0 at any beta, and beta s stays finite however many rounds there are
 UNDECIDED = 4.0  # |beta s| below it: the gate is more than 1.8 % away from both ends
 
 
@@ -78,4 +79,4 @@ class MaskLogits(LearnedNumbers):
     def reset_(self, *, initial: float, final_beta: float, legacy: bool = False) -> None:
         """Begin a next round: s := min(beta_T s, s_0), or min(s, s_0) as the authors' code has it."""
         for s in self.values():
-            s.mul_(1.0 if legacy else final_beta).clamp_(max=initial)
+            s.mul_(1.0 if legacy else final_beta).clamp_(SHUT, initial)

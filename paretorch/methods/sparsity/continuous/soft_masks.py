@@ -17,7 +17,7 @@ precision run.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -29,6 +29,8 @@ from torch.optim import SGD, Optimizer
 from paretorch.errors import InputError
 from paretorch.methods.method import Run
 from paretorch.methods.sparsity.continuous.logits import MaskLogits, inverse_temperature
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.gradual.substitution import SubstitutedWeights
 from paretorch.methods.sparsity.gradual.trained import refuse_sharding
 from paretorch.methods.sparsity.masks import Masks
@@ -129,7 +131,13 @@ class SoftMasks(SubstitutedWeights):
             )
 
     def start(self, run: Run) -> None:
+        """Begin with all logits at s_0.
+
+        Raises:
+            InputError: as `check` and `check_optimizer`, and beside a method that makes zeros of the same weights.
+        """
         super().start(run)
+        self._refuse_company(run)
         self.scale = self._scale(run.model)
         self.logits = MaskLogits.constant({name: weight.detach() for name, weight in self._weights()}, self.initial)
         self._gates = {name: torch.empty_like(s) for name, s in self.logits.items()}
@@ -183,9 +191,8 @@ class SoftMasks(SubstitutedWeights):
         optimizer, main = run.optimizers["masks"], run.optimizer
         total = torch.stack([s.grad.sum() for s in self.logits.values() if s.grad is not None]).sum()
         if bool(torch.isfinite(total)):
-            rate = float(main.param_groups[0]["lr"]) / float(main.defaults["lr"])
             for group in optimizer.param_groups:
-                group["lr"] = self.mask_lr * rate
+                group["lr"] = self.mask_lr * _course(main)
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -256,8 +263,30 @@ class SoftMasks(SubstitutedWeights):
         gate = self._gates[name]
         return torch.mul(gate, -self._beta / self.scale).add_(self._beta).mul_(gate)
 
+    def _refuse_company(self, run: Run) -> None:
+        own = self.parameters(run.model)
+        for other in getattr(run, "methods", ()):  # of our trainer; other loops refuse the method by name
+            names: Iterable[str] = ()
+            if isinstance(other, MaskEnforcement):
+                names = other.masks
+            elif isinstance(other, GradualMethod) and other is not self:
+                names = other.parameters(run.model)
+            if shared := [name for name in names if name in own]:
+                raise InputError(
+                    f"{self.name!r} and {other.name!r} both make zeros of {', '.join(shared[:3])} in one phase, and "
+                    "zeros of one would count as weights that the other keeps; use one of them, or give them different "
+                    "weights by include and exclude"
+                )
+
     def _scale(self, model: nn.Module) -> float:
         normed = any(isinstance(module, _BatchNorm) for module in model.modules())
         if not (normed if self.scaled is None else self.scaled):
             return 1.0
         return 1 + math.exp(-self.initial)
+
+
+def _course(optimizer: Optimizer) -> float:
+    """The main optimizer's rate over that which it was made with, read from a group that is not held still."""
+    groups = optimizer.param_groups
+    group = next((one for one in groups if one.get("lr_scale", 1.0) > 0), groups[0])
+    return float(group["lr"]) / float(group.get("lr_scale", 1.0) or 1.0) / float(optimizer.defaults["lr"])

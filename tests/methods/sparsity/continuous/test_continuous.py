@@ -15,6 +15,10 @@ from paretorch.integrations.host import HostRun
 from paretorch.methods.cost_model import layer_shapes
 from paretorch.methods.method import Method, Run
 from paretorch.methods.sparsity.continuous.method import CARD, ContinuousSparsification
+from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.methods.sparsity.gradual.dpf import DPF
+from paretorch.methods.sparsity.gradual.schedule import Interval
+from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.training.run import RunDirectory
 from tests.methods.sparsity.continuous.soft_problem import (
     Oracle,
@@ -179,7 +183,9 @@ def test_the_pull_brings_the_fraction_above_0_towards_the_target_from_both_sides
     assert missed[0] < 0.5 * missed[1]
 
 
-@pytest.mark.parametrize(("opened", "sparsity", "gap"), [(0, 0.9, -1.0), (30, 0.9, 1.0), (20, 0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("opened", "sparsity", "gap"), [(0, 0.9, -1.0), (30, 0.9, 1.0), (20, 0.5, 0.0), (26, 0.3, -0.05 / 0.3)]
+)
 def test_an_undecided_logit_is_pulled_by_strength_over_the_steps_and_a_decided_one_is_left(
     opened: int, sparsity: float, gap: float
 ) -> None:
@@ -198,6 +204,16 @@ def test_an_undecided_logit_is_pulled_by_strength_over_the_steps_and_a_decided_o
     assert s.grad is not None
     assert float(s.grad[-1, -1]) == pytest.approx(gap * 3.0 / STEPS)
     assert float(s.grad.view(-1)[:-1].abs().max()) < 1e-30
+
+
+def test_where_nothing_is_to_be_pruned_and_all_is_open_there_is_no_pull() -> None:
+    run, own = Started(OPTIMIZERS["sgd"]), method(sparsity=0.0, penalty=0.0, initial=0.5)
+    own.start(run)
+    own.before_forward(run)
+    for weight in run.model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    own.before_update(run)
+    assert not any(s.grad.any() for s in own.logits.values() if s.grad is not None)
 
 
 def test_validation_in_mid_phase_sees_hard_masks_and_leaves_the_weights() -> None:
@@ -306,6 +322,56 @@ def test_a_layer_that_the_loss_does_not_reach_is_moved_by_the_pull_alone() -> No
         gradient = own.logits[name].grad
         torch.testing.assert_close(gradient, torch.full_like(gradient, expected), rtol=1e-12, atol=0)
     assert own.logits["0.weight"].grad.std() > 0
+    own.after_update(run)
+    assert all(s.grad is None for s in own.logits.values()), "nothing of this step is left for one that comes later"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_of_a_narrow_model_are_learned_in_float32(dtype: torch.dtype) -> None:
+    run, own = Started(OPTIMIZERS["sgd"], nn.Linear(8, 5).to(dtype)), method(strength=0.0)
+    own.start(run)
+    weight, s = run.model.weight, own.logits["weight"]
+    w, gradient = weight.detach().clone(), torch.linspace(-0.3, 0.4, 40).view(5, 8).to(dtype)
+    own.before_forward(run)
+    weight.grad = gradient.clone()
+    own.before_update(run)
+    gate = torch.sigmoid(torch.full_like(w, -0.3, dtype=torch.float32))
+    slope = (1 + math.exp(0.3)) * gate * (1 - gate)
+    torch.testing.assert_close(s.grad, (gradient.float() * w.float() + 0.4 / 40) * slope, rtol=1e-5, atol=1e-8)
+    assert torch.equal(weight.detach(), w)
+    own.after_update(run)
+    assert s.dtype == torch.float32
+    assert (s + 0.3).abs().max() > 0
+
+
+@pytest.mark.parametrize("scales", [(0.5, 1.0), (0.0, 1.0), (0.0, 0.0)])
+def test_the_rate_of_the_masks_follows_the_course_and_not_the_scale_of_a_group(scales: tuple[float, float]) -> None:
+    model = network()
+    first, *others = model.parameters()
+    groups = [{"params": [first], "lr_scale": scales[0]}, {"params": others, "lr_scale": scales[1]}]
+    run, own = Started(lambda _params: torch.optim.SGD(groups, lr=0.1), model), method()
+    own.start(run)
+    for group in run.optimizer.param_groups:
+        group["lr"] = 0.1 * 0.25 * group["lr_scale"]  # as our trainer sets it, at a quarter of the peak
+    own.before_forward(run)
+    nn.functional.cross_entropy(model(examples()[0]), examples()[1]).backward()
+    own.before_update(run)
+    own.after_update(run)
+    wanted = 0.3 * 0.25 if any(scales) else 0.0
+    assert run.optimizers["masks"].param_groups[0]["lr"] == pytest.approx(wanted)
+
+
+def test_what_makes_zeros_of_the_same_weights_in_the_same_phase_is_refused_by_name() -> None:
+    standing = magnitude_masks(network(), sparsity=0.5, include="3")
+    growing = DPF(sparsity=0.5, interval=Interval(steps=6), refresh_steps=4, include="3")
+    for other, name in ((MaskEnforcement(standing), "masks"), (growing, "dpf")):
+        message = f"'continuous-sparsification' and '{name}' both make zeros of 3.weight in one phase"
+        with pytest.raises(InputError, match=message):
+            fit_whatever_is_undecided(method(), other)
+    own = method(exclude="3")
+    model, _ = fit_whatever_is_undecided(own, MaskEnforcement(standing))
+    standing.check(model)
+    own.masks.check(model)
 
 
 def test_gates_that_are_undecided_in_the_end_are_warned_of() -> None:

@@ -77,6 +77,15 @@ def test_the_legacy_reset_forgets_how_decided_an_entry_was():
     assert ours.undecided(1.0) == pytest.approx(2 / 3)
 
 
+def test_logits_stay_finite_and_shut_over_many_rounds():
+    s = MaskLogits({"a": torch.tensor([-0.5, -0.1, 0.3])})
+    for _ in range(40):
+        s.reset_(initial=0.05, final_beta=200.0)
+    s.check()
+    assert torch.sigmoid(s["a"].detach()[:2]).tolist() == [0.0, 0.0]
+    assert float(s["a"].detach()[2]) == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_logits_of_narrow_weights_are_in_float32(dtype: torch.dtype):
     made = MaskLogits.constant({"a": torch.zeros(3, dtype=dtype)}, -0.1)
