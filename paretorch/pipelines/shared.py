@@ -84,7 +84,7 @@ class SharedTraining(Compression):
 
     def plan(self, trainer: Trainer) -> tuple[str, int | None]:
         steps, templates = trainer.num_steps(self.epochs), self.sharing().templates
-        number = f"{templates} templates per group of layers"
+        number = f"{templates} template{'' if templates == 1 else 's'} per group of layers"
         if isinstance(templates, Mapping):
             number = "templates for groups of layers (" + ", ".join(f"{k} for {g}" for g, k in templates.items()) + ")"
         words = f"train from scratch with {number}, {steps} steps"

@@ -44,6 +44,8 @@ def test_the_whole_budget_is_trained_and_charged_and_nothing_of_the_dense_run() 
     assert compression.method_ids() == ["soft-sharing", "bn-reestimate"]
     words = "train from scratch with 2 templates per group of layers, 9 steps, then fold layers of similarity 0.9"
     assert compression.plan(trainer()) == (words, 9)
+    one = SharedTraining(sharing=partial(SoftSharing, templates=1), epochs=3)
+    assert one.plan(trainer())[0] == "train from scratch with 1 template per group of layers, 9 steps"
     named = partial(SoftSharing, templates={"a": 1, "b": 2}, groups={"a": ["2", "5"], "b": ["8", "0"]})
     assert SharedTraining(sharing=named, epochs=3).plan(trainer()) == (
         "train from scratch with templates for groups of layers (1 for a, 2 for b), 9 steps",

@@ -151,7 +151,7 @@ def fold_(
             f"the folded model has {after} parameters and had {before} with templates: too few layers are alike at "
             f"threshold {threshold}. Keep the templates, lower the threshold or train with the recurrence penalty",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,  # past the decorator
         )
     return Folding(**{**vars(found), "loops": tuple(loops), "params_after": after})
 

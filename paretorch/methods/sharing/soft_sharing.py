@@ -38,7 +38,7 @@ class SoftSharing(Method):
         templates: k, as in `share_`; None for a model that shares already.
         groups, unit_rows: as in `share_`; only with `templates`.
         recurrence: lambda at the end of its ramp; 0 leaves the loss alone.
-        power: p, 1 (as published) or 2, which has no minima where layers are not alike; see `regulariser`.
+        power: p, 1 (the paper's, as recalled) or 2, which has no minima where layers are not alike; see `regulariser`.
         ramp: fractions of the run at which lambda begins to grow and is reached.
         fold: the threshold of `fold_` at the end of the phase; None keeps the templates. Batch norms that follow
             absorb factors where the run has a task, whose example inputs show them.

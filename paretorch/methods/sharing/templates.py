@@ -19,6 +19,7 @@ are ours.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import torch
@@ -207,7 +208,10 @@ def _named(model: nn.Module, groups: Mapping[str, Sequence[str]]) -> dict[str, d
         for pattern in patterns:
             matched = [pattern] if pattern in candidates else [n for n in candidates if fnmatchcase(n, pattern)]
             if not matched:
-                raise InputError(f"group {group!r}: no Linear or convolution of the model is called {pattern!r}")
+                raise InputError(
+                    f"group {group!r}: no Linear or convolution of the model is called {pattern!r}; "
+                    f"{_hint(pattern, list(candidates))}"
+                )
             names.update(matched)
         layers: dict[str, nn.Module] = {}
         for name, layer in candidates.items():
@@ -228,6 +232,13 @@ def _named(model: nn.Module, groups: Mapping[str, Sequence[str]]) -> dict[str, d
             )
         chosen[group] = layers
     return chosen
+
+
+def _hint(pattern: str, names: list[str]) -> str:
+    """What could have been meant."""
+    if close := get_close_matches(pattern, names, n=1):
+        return f"did you mean {close[0]!r}?"
+    return f"it has {', '.join(names[:5]) or 'none'}{', ...' if len(names) > 5 else ''}"
 
 
 def _kind(layer: nn.Module) -> object:

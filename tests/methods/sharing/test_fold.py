@@ -138,8 +138,9 @@ def test_layers_that_are_like_no_other_keep_their_weights_to_the_bit_and_it_is_s
     model = exact([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])
     expected = [model.get_submodule(name).weight.detach().clone() for name in CONVS]
     before = sum(p.numel() for p in model.parameters())
-    with pytest.warns(UserWarning, match=r"folded model has \d+ parameters and had \d+ with templates"):
+    with pytest.warns(UserWarning, match=r"folded model has \d+ parameters and had \d+ with templates") as seen:
         found = fold_(model)
+    assert seen[0].filename == __file__, "the line that folded, and none of torch's"
     assert [len(layers) for layers in found.clusters.values()] == [1, 1, 1]
     for name, weight in zip(CONVS, expected, strict=True):
         assert torch.equal(model.get_submodule(name).weight, weight)
