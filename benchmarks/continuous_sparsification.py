@@ -19,7 +19,7 @@ than three seeds are left out of it.
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ from _cs_words import (
     headlines,
     tables,
 )
-from _grid import Cell, Progress, add_arguments, finished, run_grid
+from _grid import Cell, Progress
 from _harness import MIN_SEEDS, write_result
+from _script import grid_parser, progress_of, unfinished
 from recipe_runs import run as run_recipe
 
 from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
@@ -249,35 +250,24 @@ def write(progress: Progress, searching: Progress, arguments: argparse.Namespace
             "Tickets: the phases of a search of three rounds and of three prunings with rewinding are equally long, "
             "and so are those of one round and one pruning; weights are rewound to half an epoch on Fashion-MNIST.",
             "Intervals are 95 % over seeds, differences are paired.",
-            *([f"{len(progress.left)} of the grid's cells are not run yet."] if progress.left else []),
-            *(f"{name} failed: {reason}" for name, reason in (searching.failed | progress.failed).items()),
+            *unfinished(searching, progress),
         ],
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = grid_parser(__doc__, work="runs/continuous-sparsification", quick="digits, few epochs")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="digits, few epochs")
-    parser.add_argument("--write-only", action="store_true", help="run no cell")
-    parser.add_argument("--no-write", action="store_true", help="run cells, and write no result file")
     parser.add_argument("--classifier", type=Path, help="folder of the saved classifier that judges generated images")
-    add_arguments(parser, work="runs/continuous-sparsification")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
     if not (arguments.quick or arguments.classifier or classifier.is_dir()):
         run_recipe("fashion-mnist-classifier", arguments.data)
-
-    def progress_of(cells: Sequence[Cell]) -> Progress:
-        if arguments.write_only:
-            return finished(cells, arguments.work, version=VERSION)
-        options = {"minutes": arguments.minutes, "retry_failed": arguments.retry_failed}
-        return run_grid(cells, arguments.work, version=VERSION, **options)
-
-    searching = progress_of(search_grid(arguments.quick, arguments.data, classifier))
+    searching = progress_of(search_grid(arguments.quick, arguments.data, classifier), arguments, version=VERSION)
     searched = chosen(searching.results, arguments.quick)
-    progress = progress_of(grid(arguments.quick, arguments.data, classifier, searched))
+    cells = grid(arguments.quick, arguments.data, classifier, searched)
+    progress = progress_of(cells, arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, searching, arguments)
 
