@@ -90,8 +90,7 @@ class Comparison:
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0])
         steps = trainer.num_steps(self.dense_epochs)
         if self._prunes:
-            if steps == 0:
-                raise InputError(f"dense training of {self.dense_epochs:g} epochs is less than one optimizer step")
+            trainer.check_steps(steps, epochs=self.dense_epochs, where="dense training: ")
             self.dense.check(trainer.model(), task=self.task)
         dense = DenseSchedule.of(self.dense_schedule(max(1, steps)))
         for family in self.families:

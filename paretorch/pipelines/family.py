@@ -118,11 +118,7 @@ class Family(ABC):
         seen: dict[int, float] = {}
         for duration in self.durations:
             steps = trainer.num_steps(added_epochs + duration)
-            if steps == 0:
-                raise InputError(
-                    f"{self.name!r}: {duration:g} epochs are less than one optimizer step; an epoch has "
-                    f"{trainer.steps_per_epoch}"
-                )
+            trainer.check_steps(steps, epochs=duration, where=f"{self.name!r}: ")
             if (other := seen.setdefault(steps, duration)) != duration:
                 raise InputError(
                     f"{self.name!r}: {other:g} and {duration:g} epochs are both {steps} optimizer steps, which is one "

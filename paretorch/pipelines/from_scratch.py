@@ -54,10 +54,7 @@ class FromScratch(Compression):
         return f"train from scratch with {self.optimizer.name}, {steps} steps", steps
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
-        if trainer.num_steps(self.epochs) == 0:
-            raise InputError(
-                f"{self.epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
-            )
+        trainer.check_steps(trainer.num_steps(self.epochs), epochs=self.epochs)
         self._schedule(trainer, dense)
         self.optimizer(model.parameters())
 

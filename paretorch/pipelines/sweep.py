@@ -61,18 +61,21 @@ class Sweep:
             workers: as in `run`.
 
         Raises:
-            InputError: naming the arm; or for a repeated seed, or a dense run without a step.
+            InputError: naming the arm; or for a repeated seed, two arms of one id, or a dense run without a step.
         """
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds = {list(self.seeds)} holds a seed twice, and a repeated seed is no new sample")
+        folders: dict[str, Arm] = {}
+        for arm in self.arms:
+            if (other := folders.setdefault(arm.id, arm)) is not arm:
+                raise InputError(
+                    f"the arms {other.label!r} and {arm.label!r} have the same id {arm.id!r} and would share a folder; "
+                    "give each its own"
+                )
         trainer = Trainer(self.task, self.settings, seed=self.seeds[0], workers=workers)
         model = trainer.model()
         steps = trainer.num_steps(self.dense_epochs)
-        if steps == 0:
-            raise InputError(
-                f"dense training of {self.dense_epochs:g} epochs is less than one optimizer step; an epoch has "
-                f"{trainer.steps_per_epoch}"
-            )
+        trainer.check_steps(steps, epochs=self.dense_epochs, where="dense training: ")
         self.dense.check(model, task=self.task)
         dense = DenseSchedule.of(self.dense_schedule(steps))
         for arm in self.arms:

@@ -41,6 +41,7 @@ class Task(ABC):
         train_sample: on so many training examples the metric is read at the end of an arm, for the gap between
             training and test; 0: on none.
         classes: names of the classes by their number, for reports; empty: the numbers themselves.
+        betas: of adaptive optimizers by name, where the settings give none; None: the default of the optimizer.
         picture: how model inputs are read as pictures, where they are some.
         source: where another process finds the same task; None for one that was built by hand.
     """
@@ -50,6 +51,7 @@ class Task(ABC):
     higher_is_better: bool = True
     train_sample: int = 2000
     classes: Sequence[str] = ()
+    betas: tuple[float, float] | None = None
     picture: Picture | None = None
     source: TaskSource | None = None
 

@@ -23,7 +23,7 @@ from paretorch.training.progress import progress
 from paretorch.training.run import RunDirectory
 from paretorch.training.sampler import ShuffledEpochs
 from paretorch.training.seeding import seed_global, stream_seed
-from paretorch.training.settings import TrainSettings
+from paretorch.training.settings import ADAPTIVE, OptimizerFactory, OptimizerSpec, TrainSettings
 from paretorch.training.state import TrainingRun, load_optimizer
 from paretorch.training.task import Task
 
@@ -137,6 +137,22 @@ class Trainer:
         if not (math.isfinite(epochs) and epochs >= 0):
             raise InputError(f"epochs must be finite and must not be negative; got {epochs}")
         return round(epochs * self.steps_per_epoch)
+
+    def check_steps(self, steps: int, *, epochs: float, where: str = "") -> None:
+        """Refuse a training without a step.
+
+        Args:
+            steps: what came of the epochs.
+            epochs: as the user gave them.
+            where: what the message begins with.
+
+        Raises:
+            InputError: if `steps` is 0.
+        """
+        if steps == 0:
+            raise InputError(
+                f"{where}{epochs:g} epochs are less than one optimizer step; an epoch has {self.steps_per_epoch}"
+            )
 
     def evaluate(self, model: nn.Module, examples: Any = None) -> dict[str, float]:
         """Metrics of `model` on `examples`, by default the evaluation set."""
@@ -258,7 +274,7 @@ class Trainer:
         optimizer_state: dict[str, Any] | None,
     ) -> TrainingRun:
         model.to(self.device).train()
-        optimizer = self.settings.optimizer(model.parameters())
+        optimizer = self._optimizer_factory()(model.parameters())
         if optimizer_state is not None:  # copied, because torch would go on writing into the caller's tensors
             load_optimizer(optimizer, copy.deepcopy(optimizer_state), "the given optimizer state")
         run = TrainingRun(
@@ -278,6 +294,13 @@ class Trainer:
         for method in methods:
             method.data(run)
         return run
+
+    def _optimizer_factory(self) -> OptimizerFactory:
+        """That of the settings, with the task's betas where it gives none."""
+        factory = self.settings.optimizer
+        if isinstance(factory, OptimizerSpec) and factory.name in ADAPTIVE and factory.betas is None:
+            return replace(factory, betas=self.task.betas)
+        return factory
 
 
 def _measured(window: Window) -> dict[str, Any]:

@@ -301,7 +301,7 @@ def test_what_cannot_be_reached_is_refused_before_training() -> None:
     )
     nothing = replace(elastic(Budgets(params=0.5)).run, epochs=0.01)
     refused(
-        replace(elastic(Budgets(params=0.5)), run=nothing), "0.01 epochs is less than one optimizer step; .* has 10"
+        replace(elastic(Budgets(params=0.5)), run=nothing), "0.01 epochs are less than one optimizer step; .* has 10"
     )
     refused(shrinking(0.05), r"shrinking to 0.05 of params .* cannot be reached")
     short = replace(shrinking(0.5).run, epochs=0.3)

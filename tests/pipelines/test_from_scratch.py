@@ -1,7 +1,7 @@
 """Training from scratch with an optimizer of the arm's own: what it is, what it costs, its recipe, and refusals."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from paretorch.pipelines.sweep import Sweep
 from paretorch.recipes import load_recipe
 from paretorch.recipes.arm_methods import expand
 from paretorch.training.run import RunDirectory
-from paretorch.training.settings import OptimizerSpec, TrainSettings
+from paretorch.training.settings import OptimizerName, OptimizerSpec, TrainSettings
 from tests.methods.sparsity.gradual.problems import STEPS_PER_EPOCH, Small, task, trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 from tests.pipelines.test_gradual import SWEEP
 
 SPEC = OptimizerSpec(name="avagrad", lr=0.5, eps=0.01)
@@ -79,32 +80,14 @@ def test_its_steps_are_charged_and_nothing_of_the_dense_run() -> None:
     assert compression.at_rate(2.0).optimizer == replace(SPEC, lr=2.0)
 
 
+@pytest.mark.parametrize("name", ["avagrad", "avagradw", "delayed-adam", "adamw"])
 @pytest.mark.parametrize("fatal_write", [3, 30, 36, 37])
-def test_a_run_that_dies_at_any_write_is_resumed_bitwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
-) -> None:
-    expected, writes = run(), 0
-    real_save, real_append = RunDirectory.save, RunDirectory.append
-
-    def counted(real: Callable[..., None]) -> Callable[..., None]:
-        def write(self: RunDirectory, *args: object) -> None:
-            nonlocal writes
-            writes += 1
-            if writes == fatal_write:
-                raise ConnectionError("stands for a process that dies")
-            real(self, *args)
-
-        return write
-
-    monkeypatch.setattr(RunDirectory, "save", counted(real_save))
-    monkeypatch.setattr(RunDirectory, "append", counted(real_append))
-    with pytest.raises(ConnectionError), RunDirectory(tmp_path / "run", recipe="x") as directory:
-        run(directory)
-    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
-        resumed = run(directory)
-        assert [entry["phase"] for entry in directory.ledger()] == ["train"]
-    for key, value in expected.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+def test_a_run_that_dies_at_any_write_is_resumed_bitwise(tmp_path: Path, name: OptimizerName, fatal_write: int) -> None:
+    train = partial(run, optimizer=replace(SPEC, name=name, weight_decay=0.01))
+    expected = train()
+    resumed, phases = killed_and_resumed(train, tmp_path / "run", fatal_write=fatal_write)
+    assert phases == ["train"]
+    assert_same_weights(resumed.model, expected.model)
     assert resumed.entries[0]["validation"] == expected.entries[0]["validation"]
 
 
@@ -168,8 +151,8 @@ def test_betas_are_one_setting_and_no_grid() -> None:
         ({"lr": 0}, "lr = 0"),
         ({"eps": 0.0}, r"eps = 0\.0"),
         ({"betas": [0.9]}, "betas"),
-        ({"optimizer": "sgd", "eps": 0.1}, "sgd has no eps and no betas"),
-        ({"momentum": 0.9}, "momentum belong to sgd; optimizer 'adam' has none"),
+        ({"optimizer": "sgd", "eps": 0.1}, "eps belongs to adaptive optimizers; optimizer .sgd. has none"),
+        ({"momentum": 0.9}, "momentum belongs to sgd; optimizer 'adam' has none"),
         ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, "needs sgd with momentum"),
         ({"sparsity": 0.5}, "unknown key 'sparsity'"),
         ({"tune_lr": [0.1, 0.2]}, "unknown key 'tune_lr'"),
@@ -194,6 +177,13 @@ def sweep(points: list[dict[str, Any]]) -> Sweep:
         recipe_hash="x",
         command="x",
     )
+
+
+def test_arms_that_would_share_a_folder_are_refused_naming_both() -> None:
+    two = sweep([{"method": "train", "optimizer": "adam", "epochs": 1.5, "lr": [0.01, 0.1]}])
+    arms = [two.arms[0], replace(two.arms[1], id=two.arms[0].id)]
+    with pytest.raises(InputError, match=r"'Adam 1\.5 epochs lr 0\.01' and 'Adam .* lr 0\.1' have the same id"):
+        replace(two, arms=arms).check()
 
 
 @pytest.mark.slow

@@ -2,9 +2,10 @@
 
 import os
 import signal
-from functools import partial
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,16 +16,17 @@ from paretorch.artefacts.mask_edit import MaskEdit
 from paretorch.artefacts.model import load_model, save_model
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run
-from paretorch.methods.schedules import Linear
+from paretorch.methods.schedules import DenseSchedule, Linear
 from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.pipelines.compression import Start
 from paretorch.pipelines.dense import train_dense
+from paretorch.pipelines.from_scratch import FromScratch
 from paretorch.pipelines.imp import IMP, IMPResult
 from paretorch.pipelines.retraining import Retraining
 from paretorch.training.models.dcgan import Discriminator, Generator
 from paretorch.training.run import RunDirectory
 from paretorch.training.seeding import generator, seed_global, stream_seed
 from paretorch.training.settings import OptimizerSpec
-from paretorch.training.tasks.generative.adversarial_step import AdversarialStep
 from paretorch.training.trainer import Trainer
 from tests.training.problems import linear_task, plain
 from tests.training.tiny_gan import ADAM, LATENT, SIZE, WIDTH, TinyGAN
@@ -226,22 +228,73 @@ def test_the_loss_of_the_discriminator_is_in_the_curve() -> None:
     assert len(result.curve) == 6
 
 
-def test_beta1_reaches_both_optimizers_and_sgd_is_left_alone() -> None:
-    seen: list[list[float]] = []
+class Settings(Method):
+    """The settings of both optimizers, the generator's first."""
 
-    class Looks(Method):
-        name = "looks"
+    name = "settings"
 
-        def start(self, run: Run) -> None:
-            groups = [optimizer.param_groups[0] for optimizer in run.optimizers.values()]
-            seen.append([group["betas"][0] for group in groups if "betas" in group])
+    def __init__(self) -> None:
+        self.found: list[tuple[str, dict[str, Any]]] = []
 
-    for optimizer in (OptimizerSpec(name="adam", lr=1e-3), OptimizerSpec(name="sgd", lr=1e-3)):
-        trainer = Trainer(TinyGAN(), plain(16), seed=2)
-        trainer.settings = type(trainer.settings)(batch_size=16, optimizer=optimizer, device="cpu")
-        step = AdversarialStep(partial(Discriminator, width=WIDTH, size=SIZE), beta1=0.3)
-        trainer.fit(trainer.model(), phase="p", num_steps=1, methods=[step, Looks()])
-    assert seen == [[0.3, 0.3], [0.3]]
+    def after_update(self, run: Run) -> None:
+        self.found = [
+            (type(one).__name__, {key: value for key, value in one.param_groups[0].items() if key != "params"})
+            for one in run.optimizers.values()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "betas"),
+    [
+        (OptimizerSpec(name="adam", lr=1e-3), (0.5, 0.999)),
+        (OptimizerSpec(name="adam", lr=1e-3, betas=(0.9, 0.999)), (0.9, 0.999)),
+        (OptimizerSpec(name="adamw", lr=1e-3, weight_decay=0.1), (0.5, 0.999)),
+        (OptimizerSpec(name="avagradw", lr=0.1, eps=0.3, weight_decay=0.1), (0.5, 0.999)),
+        (OptimizerSpec(name="delayed-adam", lr=1e-3, eps=0.3, betas=(0.1, 0.2)), (0.1, 0.2)),
+        (OptimizerSpec(lr=1e-3, momentum=0.7, weight_decay=0.1), None),
+    ],
+    ids=lambda value: value.name if isinstance(value, OptimizerSpec) else "",
+)
+def test_an_arm_with_an_optimizer_of_its_own_gives_it_to_both_players(
+    spec: OptimizerSpec, betas: tuple[float, float] | None
+) -> None:
+    task, settings = TinyGAN(), Settings()
+    task.methods = lambda: (*TinyGAN().methods(), settings)  # type: ignore[method-assign]
+    schedule = DenseSchedule.of(Linear(num_steps=DENSE_STEPS, peak=2e-3))
+    arm = FromScratch(epochs=1, optimizer=spec)
+    arm.run_from(Trainer(task, ADAM, seed=2), Start(model=task.model(), schedule=schedule))
+    (kind, mine), (other, theirs) = settings.found
+    assert kind == other == type(spec([torch.nn.Parameter(torch.zeros(1))])).__name__
+    gammas = [group.pop("gamma", None) for group in (mine, theirs)]
+    assert mine == theirs
+    assert mine.get("betas") == betas
+    for name in ("eps", "momentum", "weight_decay"):
+        if name in mine and getattr(spec, name) is not None:
+            assert mine[name] == getattr(spec, name)
+    if gammas[0] is not None:
+        assert gammas[0] is not gammas[1]
+        assert float(gammas[0]) != float(gammas[1]), "each of its own rates"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda weights: torch.optim.Adam([{"params": [weight]} for weight in weights]), "has [0-9]+ groups of them"),
+        (lambda weights: Needy(weights, 0.1), "cannot be given a Needy like the generator's: .*'lr'"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_given_to_both_is_refused(make: Any, message: str) -> None:
+    task = TinyGAN()
+    trainer = Trainer(task, replace(ADAM, optimizer=make), seed=2)
+    with pytest.raises(InputError, match=message):
+        trainer.fit(trainer.model(), phase="p", num_steps=1, methods=task.methods())
+
+
+class Needy(torch.optim.SGD):
+    """An optimizer that is not made of parameters alone."""
+
+    def __init__(self, params: Any, rate: float) -> None:
+        super().__init__(params, lr=rate)
 
 
 def test_a_model_that_is_no_generator_is_refused() -> None:

@@ -12,7 +12,7 @@ from paretorch.training.data import ArrayExamples, Batch, Examples
 from paretorch.training.models.dcgan import Discriminator, Generator
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.task import Task
-from paretorch.training.tasks.generative.adversarial_step import AdversarialStep, generator_loss
+from paretorch.training.tasks.generative.adversarial_step import BETAS, AdversarialStep, generator_loss
 
 LATENT, WIDTH, SIZE = 8, 4, 12
 ADAM = TrainSettings(
@@ -23,7 +23,7 @@ ADAM = TrainSettings(
 class TinyGAN(Task):
     """48 training images; the metric is the generator's loss against the discriminator it was trained with."""
 
-    name, metric, higher_is_better = "tiny-gan", "loss", False
+    name, metric, higher_is_better, betas = "tiny-gan", "loss", False, BETAS
 
     def __init__(self) -> None:
         stream = torch.Generator().manual_seed(5)

@@ -143,11 +143,7 @@ class ElasticRun:
             InputError: saying what does not fit.
         """
         steps = trainer.num_steps(self.epochs)
-        if steps == 0:
-            raise InputError(
-                f"an elastic training of {self.epochs:g} epochs is less than one optimizer step; an epoch has "
-                f"{trainer.steps_per_epoch}"
-            )
+        trainer.check_steps(steps, epochs=self.epochs, where="elastic training: ")
         self.training.check_schedules(dense, [steps])
         if self.full_pass:
             _check_teacher(trainer, model)

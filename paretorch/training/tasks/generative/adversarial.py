@@ -12,7 +12,7 @@ from paretorch.errors import InputError
 from paretorch.methods.method import Method
 from paretorch.training.data import Batch
 from paretorch.training.models.dcgan import Discriminator, Generator
-from paretorch.training.tasks.generative.adversarial_step import AdversarialStep, generator_loss
+from paretorch.training.tasks.generative.adversarial_step import BETAS, AdversarialStep, generator_loss
 from paretorch.training.tasks.generative.generated_images import SAMPLE_BATCH_SIZE, GeneratedImages
 
 
@@ -29,6 +29,7 @@ class AdversarialImages(GeneratedImages):
     """
 
     name = "generative-dcgan"
+    betas = BETAS
 
     def __init__(
         self,

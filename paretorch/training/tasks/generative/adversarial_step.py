@@ -3,25 +3,28 @@
     discriminator:   mean softplus(-D(x)) + mean softplus(D(G(z)))
     generator:       mean softplus(-D(G(z)))            the non-saturating loss, Goodfellow et al. 2014, section 3
 
-with softplus(-v) = -log sigmoid(v). Both use Adam with beta1 = 0.5 (Radford et al. 2016, section 4), and one z per step
-for both turns. The generator is the model that is trained, pruned and saved. The
-discriminator is only a tool of its training and belongs to this method: its optimizer is one of the run's, its weights
-are in the method's state, and at the end of a phase it stays at hand in `model.opponents`, from where the next phase
-takes it. A pruned generator thus goes on against the discriminator it was trained with; a fresh one would have to learn
-first, at the cost of the generator (Chen et al. 2021, GANs Can Play Lottery Tickets Too).
+with softplus(-v) = -log sigmoid(v). Both use the optimizer of the run's settings, `BETAS` where these give none and it
+is adaptive (Radford et al. 2016, section 4), and one z per step for both turns. The generator is the model that is
+trained, pruned and saved. The discriminator is only a tool of its training and belongs to this method: its optimizer is
+one of the run's, its weights are in the method's state, and at the end of a phase it stays at hand in
+`model.opponents`, from where the next phase takes it. A pruned generator thus goes on against the discriminator it was
+trained with; a fresh one would have to learn first, at the cost of the generator (Chen et al. 2021, GANs Can Play
+Lottery Tickets Too).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from paretorch.errors import InputError
 from paretorch.methods.method import Method, Run, StepResult
 from paretorch.training.models.dcgan import Generator
 
+BETAS = (0.5, 0.999)  # for tasks that train by this step: their `betas`
 LOG_POINTS = 100
 
 
@@ -30,24 +33,23 @@ class AdversarialStep(Method):
 
     Args:
         discriminator: builds a fresh one, for a generator that has none yet.
-        beta1: of both optimizers, where they are Adam's.
 
-    The discriminator's optimizer is Adam, and starts afresh in every phase. Its learning rate in a step is that of the
-    main optimizer, so one schedule drives both.
+    The discriminator's optimizer is of the main one's class and settings, and starts afresh in every phase. Its
+    learning rate in a step is that of the main optimizer, so one schedule drives both.
     """
 
     name = "adversarial"
     OPTIMIZER = "discriminator"
 
-    def __init__(self, discriminator: Callable[[], nn.Module], *, beta1: float = 0.5) -> None:
-        self.build, self.beta1 = discriminator, beta1
+    def __init__(self, discriminator: Callable[[], nn.Module]) -> None:
+        self.build = discriminator
 
     def start(self, run: Run) -> None:
         """Take or make the discriminator.
 
         Raises:
-            InputError: for several processes, among which its gradients would not be shared, or a model that is no
-                `Generator`.
+            InputError: for several processes, among which its gradients would not be shared, a model that is no
+                `Generator`, or an optimizer that `like` cannot build.
         """
         together = torch.distributed.is_available() and torch.distributed.is_initialized()
         if together and (count := torch.distributed.get_world_size()) > 1:
@@ -56,13 +58,7 @@ class AdversarialStep(Method):
             raise InputError(f"an adversarial step trains a Generator; this model is a {type(run.model).__name__}")
         self.discriminator = (run.model.opponents[0] if run.model.opponents else self.build()).to(run.device).train()
         run.model.opponents = (self.discriminator,)
-        for group in run.optimizer.param_groups:
-            if "betas" in group:
-                group["betas"] = (self.beta1, group["betas"][1])
-        lr = run.optimizer.param_groups[0]["lr"]
-        run.optimizers[self.OPTIMIZER] = torch.optim.Adam(
-            self.discriminator.parameters(), lr=lr, betas=(self.beta1, 0.999)
-        )
+        run.optimizers[self.OPTIMIZER] = like(run.optimizer, self.discriminator.parameters())
 
     def training_step(self, run: Run, batch: dict[str, Tensor]) -> StepResult:
         with torch.no_grad():
@@ -96,3 +92,28 @@ class AdversarialStep(Method):
 def generator_loss(discriminator: nn.Module, made: Tensor) -> Tensor:
     """The non-saturating loss (n,) of generated images (n, ...), as their generator would lower it."""
     return F.softplus(-discriminator(made))
+
+
+def like(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """A fresh optimizer of the same class and settings, for other parameters.
+
+    Raises:
+        InputError: if the class is not made of parameters and lr alone, or the optimizer has several groups, whose
+            settings have no counterpart among the others.
+    """
+    kind, group = type(optimizer), optimizer.param_groups[0]
+    if (count := len(optimizer.param_groups)) > 1:
+        raise InputError(
+            f"the discriminator takes the settings of the generator's {kind.__name__}, and it has {count} groups of "
+            "them; give all parameters the same"
+        )
+    try:
+        made = kind(parameters, lr=group["lr"])  # type: ignore[call-arg]
+    except TypeError as error:
+        raise InputError(
+            f"the discriminator cannot be given a {kind.__name__} like the generator's: {error}; give an OptimizerSpec"
+        ) from error
+    # What is no setting stays its own: parameters, and tensors such as AvaGrad's factor of the last step.
+    own = {key for key, value in group.items() if key in ("params", "param_names") or isinstance(value, Tensor)}
+    made.param_groups[0].update({key: value for key, value in group.items() if key not in own})
+    return made
