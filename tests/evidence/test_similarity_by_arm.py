@@ -125,3 +125,21 @@ def test_a_sweep_whose_layers_share_nothing_has_no_such_part(tmp_path: Path) -> 
     assert similarity_by_arm_table(arms_of(plain)) is None
     text = write_report(plain, tmp_path / "r.html", command="c").read_text(encoding="utf-8")
     assert "Shared layers" not in text
+
+
+def test_runs_with_other_layers_are_not_averaged_and_a_lone_layer_has_no_pairs(tmp_path: Path) -> None:
+    def left(seed: int, layers: list[str]) -> RunRecord:
+        ones = [[1.0] * len(layers)] * len(layers)
+        shared = {"layer1": {"layers": layers, "matrix": ones}}
+        return run("left", seed, {}, phases=[{"phase": "share", "similarity": shared}])
+
+    runs = [*SWEEP[:2], left(0, LAYERS), left(1, LAYERS[:1])]
+    ((place,),) = (group["panels"] for group in similarity_by_arm_places(arms_of(runs)))
+    assert place["caption"] == "1 of 2 runs left out: other layers in this group."
+    table = similarity_by_arm_table(arms_of(runs))
+    assert table is not None
+    assert table.rows[0][2] == "1.00"  # of the one run that has pairs
+    lone = similarity_by_arm_table(arms_of([*SWEEP[:2], left(0, LAYERS[:1])]))
+    assert lone is not None
+    assert lone.rows[0][2] == "\N{EN DASH}"
+    write_report(runs, tmp_path / "r.html", command="c")

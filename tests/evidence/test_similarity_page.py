@@ -79,3 +79,10 @@ def test_the_matrix_is_that_of_the_last_phase_that_has_one(later: dict[str, Any]
     found = run()
     found.phases.append(later)
     assert [table.rows[0][2] for table in similarity_tables(found)] == ["0.96"]
+
+
+def test_a_group_that_all_layers_but_one_have_left_has_no_pairs_to_average(tmp_path: Path) -> None:
+    lone = run(layers=LAYERS[:1], matrix=[[1.0]])
+    page = Page(write_report([lone], tmp_path / "r.html", command="c").read_text(encoding="utf-8"))
+    assert "One layer is left in the group, so there are no pairs." in " ".join(page.text)
+    assert page.figures()["similarity-0"]["data"][0]["z"] == [[1.0]]

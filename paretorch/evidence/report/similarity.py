@@ -5,7 +5,7 @@ S_ij = |<alpha_i, alpha_j>| / (|alpha_i| |alpha_j|)        1: the two layers hav
 
 import html
 from collections.abc import Sequence
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -22,6 +22,7 @@ CAPTION = (
     "Layers of one group share templates. 1: two layers have the same weights up to a factor, which a norm behind them "
     "absorbs, so that the network computes one layer twice; 0: they have nothing in common."
 )
+LONE = "One layer is left in the group, so there are no pairs."
 
 
 def similarity_figures(run: RunRecord) -> dict[str, dict[str, Any]]:
@@ -35,7 +36,8 @@ def similarity_places(run: RunRecord) -> list[dict[str, str]]:
     groups = similarities_of(run)
     places = []
     for number, (name, one) in enumerate(list(groups.items())[:DRAWN]):
-        caption = f"Mean over pairs of different layers: {mean_of_pairs(one['matrix']):.2f}."
+        mean = mean_of_pairs(one["matrix"])
+        caption = LONE if mean is None else f"Mean over pairs of different layers: {mean:.2f}."
         if number == 0:
             caption = f"{CAPTION} {caption}"
         if number == DRAWN - 1 and len(groups) > DRAWN:
@@ -84,6 +86,7 @@ def _heat_map(layers: Sequence[str], matrix: Sequence[Sequence[float]]) -> dict[
     return finished(figure, height=260 + 22 * min(len(layers), 3 * WRITTEN))
 
 
-def mean_of_pairs(matrix: Sequence[Sequence[float]]) -> float:
-    """The mean over pairs of different layers."""
-    return mean(s for i, row in enumerate(matrix) for j, s in enumerate(row) if i != j)
+def mean_of_pairs(matrix: Sequence[Sequence[float]]) -> float | None:
+    """The mean over pairs of different layers; None of a single layer, which the others of its group have left."""
+    pairs = [s for i, row in enumerate(matrix) for j, s in enumerate(row) if i != j]
+    return fmean(pairs) if pairs else None

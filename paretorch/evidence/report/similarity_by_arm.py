@@ -15,6 +15,7 @@ from paretorch.evidence.records import RunRecord
 from paretorch.evidence.report.layout import finished
 from paretorch.evidence.report.similarity import CAPTION, heat_map, mean_of_pairs
 from paretorch.evidence.report.table import UNKNOWN, Table, count
+from paretorch.evidence.words import plural
 
 ARMS, GROUPS = 6, 3  # with heat maps, so that a page stays small; records hold all
 WRITTEN = 8  # layers of a group whose entries have room for their numbers
@@ -71,12 +72,23 @@ def groups_of(arms: Sequence[Arm]) -> list[str]:
 
 def mean_matrix(arm: Arm, group: str) -> tuple[list[str], list[list[float]]] | None:
     """Layers, and S averaged over the finished runs whose group holds the layers of the first; None without a run."""
-    found = [similarities_of(run)[group] for run in arm.finished if group in similarities_of(run)]
+    found = _of_group(arm, group)
     if not found:
         return None
     layers = list(found[0]["layers"])
     matrices = [one["matrix"] for one in found if list(one["layers"]) == layers]
     return layers, [[mean(entries) for entries in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def _of_group(arm: Arm, group: str) -> list[dict[str, Any]]:
+    return [similarities_of(run)[group] for run in arm.finished if group in similarities_of(run)]
+
+
+def _left_out(arm: Arm, group: str, layers: Sequence[str]) -> str:
+    """How many runs have other layers in the group, since layers may leave it; "" where none has."""
+    found = _of_group(arm, group)
+    others = sum(list(one["layers"]) != list(layers) for one in found)
+    return f"{others} of {plural(len(found), 'run')} left out: other layers in this group." if others else ""
 
 
 Panel = tuple[dict[str, str], tuple[list[str], list[list[float]]]]
@@ -87,7 +99,14 @@ def _drawn(arms: Sequence[Arm]) -> dict[str, list[Panel]]:
     shared = sharing_arms(arms)
     return {
         group: [
-            ({"key": f"similarity-{number}-{position}", "title": arm.label, "caption": ""}, found)
+            (
+                {
+                    "key": f"similarity-{number}-{position}",
+                    "title": arm.label,
+                    "caption": _left_out(arm, group, found[0]),
+                },
+                found,
+            )
             for position, arm in enumerate(shared[:ARMS])
             if (found := mean_matrix(arm, group)) is not None
         ]
