@@ -79,12 +79,25 @@ def test_a_step_without_any_gradient_changes_nothing_and_an_empty_group_is_allow
     assert np.isfinite(gamma)
 
 
-def test_where_the_first_group_is_empty_sums_stay_on_the_device_of_the_others() -> None:
+@pytest.mark.parametrize("foreach", [None, False, True])
+@pytest.mark.parametrize("settings", [{}, STALE, {"norm_over": "active"}], ids=["fresh", "stale", "active"])
+def test_a_step_with_tensors_for_its_numbers_reads_none_of_them(foreach: bool | None, settings: dict[str, Any]) -> None:
+    """As a CUDA graph needs it; on the meta device reading fails, and so does moving what is summed to another one."""
     p = nn.Parameter(torch.ones(3, device="meta"))
-    optimizer = AvaGrad([{"params": []}, {"params": [p]}], capturable=True)
+    lr = torch.tensor(0.1)
+    optimizer = AvaGrad([{"params": []}, {"params": [p]}], lr, capturable=True, foreach=foreach, **settings)
     p.grad = torch.ones_like(p)
-    optimizer.step()  # moving a sum off this device fails
+    optimizer.step()
     assert optimizer.param_groups[1]["gamma"].is_meta
+    assert optimizer.state[p]["step"].is_meta
+
+
+def test_steps_are_counted_on_the_cpu_where_no_graph_holds_them() -> None:
+    p = nn.Parameter(torch.ones(3, device="meta"))
+    optimizer = AvaGrad([p])
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert float(optimizer.state[p]["step"]) == 1
 
 
 def test_a_group_that_joins_later_begins_with_its_own_first_step() -> None:
@@ -123,7 +136,9 @@ def test_a_state_that_was_saved_and_loaded_goes_on_with_the_same_bits(settings: 
     save_tree(tmp_path / "state", optimizer.state_dict())
     twin = [nn.Parameter(p.detach().clone()) for p in tensors]
     loaded = AvaGrad(twin, 7.0, **settings)
+    held = loaded.param_groups[0]["gamma"]
     loaded.load_state_dict(load_tree(tmp_path / "state"))
+    assert loaded.param_groups[0]["gamma"] is held, "a graph holds its place in memory"
     assert torch.equal(loaded.param_groups[0]["gamma"], optimizer.param_groups[0]["gamma"])
     assert float(loaded.param_groups[0]["gamma"]) != 1.0
     assert_same(run(loaded, steps[4:]), run(optimizer, steps[4:]), within=0.0)

@@ -153,4 +153,5 @@ def test_lists_and_blocks_are_the_same_to_rounding_for_any_layout(
         for group in optimizer.param_groups:
             group["foreach"] = foreach
         trajectories.append(run(optimizer, gradients(6, like=tensors)))
+        assert all(optimizer.state[p]["exp_avg"].stride() == p.stride() for p in tensors)
     assert_same(*trajectories)
