@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from paretorch.errors import InputError, RunError
+from paretorch.errors import InputError
 from paretorch.methods.schedules import norm_drop, removed_square, total_square
 from paretorch.methods.sparsity.prunable import prunable_parameters
 from paretorch.methods.width.cutting import Cut, plan_cut
@@ -25,6 +25,7 @@ from paretorch.methods.width.importance import Importance, Kind, unit_importance
 from paretorch.methods.width.keeping import keep_within
 from paretorch.methods.width.tracing import find_groups
 from paretorch.pipelines.batches import training_batches
+from paretorch.pipelines.phases import check_recorded
 from paretorch.pipelines.retraining import Retraining, reestimate
 from paretorch.training.trainer import Trainer
 
@@ -131,11 +132,7 @@ class CuttingStep:
         layers = reestimate(self.trainer, self.model, name=self.name, count=self.retraining.reestimate_batches)
         seconds += time.perf_counter() - began
         if done is not None:
-            if done["cut_hash"] != hash_of(cut):
-                raise RunError(
-                    f"{self.name} selects other units than the ledger of this run records: the dense model or the "
-                    "installed version changed; start again in an empty directory"
-                )
+            check_recorded(done, cut_hash=hash_of(cut), found=f"{self.name} selects other units")
             return cut, done
         profile = tuple(len(units) for units in keep)
         entry = {

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 from torch import nn
 
 from paretorch.artefacts.mask_edit import MaskEdit
-from paretorch.errors import InputError, RunError
+from paretorch.errors import InputError
 from paretorch.methods.method import Method
 from paretorch.methods.schedules import LLR, DenseSchedule
 from paretorch.methods.schedules.stretched import Stretched
@@ -31,8 +31,8 @@ from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.methods.sparsity.gradual.base import GradualMethod
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.compression import Compressed, Compression, Start
-from paretorch.pipelines.phases import Phase, train_phase
-from paretorch.pipelines.pruning_step import Selection, select
+from paretorch.pipelines.phases import Phase, check_recorded, train_phase
+from paretorch.pipelines.pruning_step import Selection, facts_of, select
 from paretorch.pipelines.retraining import reestimate
 from paretorch.training.trainer import Trainer
 
@@ -92,11 +92,9 @@ class GradualPruning(Compression):
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
         steps, tuning = self.split(trainer)
-        if steps == 0 or (tuning == 0) != (self.finetune_epochs == 0):
-            epochs = self.finetune_epochs if steps else self.epochs - self.finetune_epochs
-            raise InputError(
-                f"{epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
-            )
+        trainer.check_steps(steps, epochs=self.epochs - self.finetune_epochs)
+        if self.finetune_epochs:
+            trainer.check_steps(tuning, epochs=self.finetune_epochs, where="fine-tuning: ")
         self._schedule(steps, dense)
         self._finetuning(tuning, dense)
         method = self.method()
@@ -180,28 +178,20 @@ class GradualPruning(Compression):
         seconds += time.perf_counter() - began
         masks.check(model)
         if done is not None:
-            if done["mask_hash"] != masks.hash():
-                raise RunError(
-                    "the method leaves other zeros than the ledger of this run records: the installed version changed; "
-                    "start again in an empty directory"
-                )
+            check_recorded(done, mask_hash=masks.hash(), found="the method leaves other zeros")
             return masks, done
         reestimated = _validation(trainer, model) if layers else None
         entry = {
             "phase": "zeros",
             "kind": "prune",
-            "sparsity": masks.sparsity,
-            "kept": masks.num_kept,
-            "pruned": masks.num_pruned,
+            **facts_of(masks),
             "pruned_by_method": method.masks.num_pruned,
-            "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
             **method.details(),
             "validation_raw": raw,
             "validation_reestimated": reestimated,
             "validation": raw if reestimated is None else reestimated,
             "batchnorm_layers": layers,
             "seconds": seconds,
-            "mask_hash": masks.hash(),
         }
         if directory is not None:
             directory.append(entry)

@@ -88,3 +88,21 @@ def train_phase(
         directory.append(entry)
         directory.remove("current")
     return entry, result.optimizer_state
+
+
+def check_recorded(done: Mapping[str, Any], *, found: str, **made: str) -> None:
+    """Refuse what a resumed run makes anew and is not what its ledger records.
+
+    Args:
+        done: the ledger line.
+        found: what the message begins with.
+        made: hashes of what was made anew, by their keys in the line.
+
+    Raises:
+        RunError: if one differs.
+    """
+    if any(done[name] != value for name, value in made.items()):
+        raise RunError(
+            f"{found} than the ledger of this run records: what it starts from or the installed version changed; start "
+            "again in an empty directory"
+        )

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from paretorch.errors import RunError
 from paretorch.methods.schedules import NormScope, norm_drop, removed_square, total_square
 from paretorch.methods.sparsity.magnitude import magnitude_masks
 from paretorch.methods.sparsity.masks import Masks
+from paretorch.pipelines.phases import check_recorded
 from paretorch.pipelines.retraining import reestimate
 from paretorch.training.trainer import Trainer
 
@@ -46,6 +46,17 @@ def select(model: nn.Module, selection: Selection, *, previous: Masks | None, se
         previous=previous,
         seed=seed,
     )
+
+
+def facts_of(masks: Masks) -> dict[str, Any]:
+    """What a ledger line says of masks: the weights kept, in all and by layer, and a hash."""
+    return {
+        "sparsity": masks.sparsity,
+        "kept": masks.num_kept,
+        "pruned": masks.num_pruned,
+        "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
+        "mask_hash": masks.hash(),
+    }
 
 
 class PruningStep:
@@ -88,20 +99,13 @@ class PruningStep:
         layers = reestimate(self.trainer, self.model, name=self.name, count=self.reestimate_batches)
         seconds += time.perf_counter() - began
         if done is not None:
-            if done["mask_hash"] != masks.hash():
-                raise RunError(
-                    f"{self.name} selects other weights than the ledger of this run records: the dense model or the "
-                    "installed version changed; start again in an empty directory"
-                )
+            check_recorded(done, mask_hash=masks.hash(), found=f"{self.name} selects other weights")
             return masks, done
         accuracy["validation_reestimated"] = self._validation() if layers else None
         entry = {
             "phase": self.name,
             "kind": "prune",
-            "sparsity": masks.sparsity,
-            "kept": masks.num_kept,
-            "pruned": masks.num_pruned,
-            "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
+            **facts_of(masks),
             "fraction": fraction,
             "norm": total**0.5,
             "removed_norm": removed**0.5,
@@ -110,7 +114,6 @@ class PruningStep:
             **accuracy,
             "batchnorm_layers": layers,
             "seconds": seconds,
-            "mask_hash": masks.hash(),
         }
         if directory is not None:
             directory.append(entry)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from torch import nn
 
 from paretorch.artefacts.cut_edit import CutEdit
-from paretorch.errors import InputError, RunError
+from paretorch.errors import InputError
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.width.cutting import Cut
 from paretorch.methods.width.groups import WidthGroups
@@ -21,7 +21,7 @@ from paretorch.methods.width.structured_continuous import StructuredContinuous
 from paretorch.methods.width.tracing import find_groups
 from paretorch.pipelines.compression import Compressed, Compression, Start
 from paretorch.pipelines.cutting_step import hash_of
-from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.pipelines.phases import Phase, check_recorded, train_phase
 from paretorch.pipelines.retraining import Retraining, budget_steps, budget_words, check_budget, reestimate
 from paretorch.training.trainer import Trainer
 
@@ -104,11 +104,9 @@ class StructuredRun(Compression):
         return f"train with gates from {origin} to about {100 * self.gates.target:.4g} % of the {name}, {words}", steps
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
-        if self.epochs is not None and trainer.num_steps(self.epochs) == 0:
-            raise InputError(
-                f"gates are found by training, and {self.epochs:g} epochs are less than one optimizer step; an epoch "
-                f"has {trainer.steps_per_epoch}"
-            )
+        if self.epochs is not None:
+            where = "gates are found by training: "
+            trainer.check_steps(trainer.num_steps(self.epochs), epochs=self.epochs, where=where)
         self.training.check_schedules(dense, [0 if self.epochs is None else trainer.num_steps(self.epochs)])
         self.gates.method(None).check_model(model, self.gates.groups(trainer, model))
 
@@ -145,11 +143,7 @@ class StructuredRun(Compression):
         layers = reestimate(trainer, model, name="cut", count=self.training.reestimate_batches)
         seconds = time.perf_counter() - began
         if done is not None:
-            if done["cut_hash"] != hash_of(method.cut):
-                raise RunError(
-                    "the gates leave other units than the ledger of this run records: the installed version changed; "
-                    "start again in an empty directory"
-                )
+            check_recorded(done, cut_hash=hash_of(method.cut), found="the gates leave other units")
             return done
         profile = tuple(map(len, method.gates.staying()))
         entry = {

@@ -16,6 +16,7 @@ the rounds are ours.
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -33,8 +34,11 @@ from paretorch.methods.sparsity.enforcement import MaskEnforcement
 from paretorch.methods.sparsity.masks import Masks
 from paretorch.methods.sparsity.selection import check_sparsity
 from paretorch.pipelines.compression import Compressed, Compression, Start
-from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.pipelines.phases import Phase, check_recorded, train_phase
+from paretorch.pipelines.pruning_step import facts_of
 from paretorch.training.trainer import Trainer
+
+NAMED = 3  # layers in a sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,11 @@ class TicketSearch(Compression):
         return {self.trial_kind: self.rehearsal(trainer), "ticket": (model, [MaskEnforcement(ticket)])}
 
     def run_from(self, trainer: Trainer, start: Start) -> Compressed:
-        """Search and train; of `start` only the learning rates are used."""
+        """Search and train; of `start` only the learning rates are used.
+
+        Warns:
+            UserWarning: before the ticket is trained, of layers of which it has no weight.
+        """
         each, ticket_steps = self.split(trainer)
         model = trainer.model().to(trainer.device)
         point = RewindPoint(self._rewind(trainer))
@@ -159,6 +167,9 @@ class TicketSearch(Compression):
             entries.append(entry)
             found.append({**method.details(), "mask_hash": method.masks.hash()})
         masks = method.masks
+        notes = without_weights(masks)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
         entries.append(self._rewound(trainer, model, point, method, found))
         schedule = self._schedule(ticket_steps, start.schedule)
         ticket, _ = train_phase(
@@ -168,7 +179,7 @@ class TicketSearch(Compression):
             details={"kind": "ticket", "zeros": masks.num_pruned, "lr_peak": max(schedule.trace(), default=0.0)},
         )
         masks.check(model)
-        return Compressed(model=model, entries=[*entries, ticket], edits=(MaskEdit(masks),))
+        return Compressed(model=model, entries=[*entries, ticket], edits=(MaskEdit(masks),), notes=notes)
 
     def _round(self, number: int, previous: RoundState | None) -> SearchRound:
         if self.sparsity is None:
@@ -200,28 +211,36 @@ class TicketSearch(Compression):
         seconds = time.perf_counter() - began
         directory = trainer.directory
         if directory is not None and (done := directory.finished("rewind")) is not None:
-            if done["mask_hash"] != masks.hash():
-                raise RunError(
-                    "the search leaves another ticket than the ledger of this run records: the installed version "
-                    "changed; start again in an empty directory"
-                )
+            check_recorded(done, mask_hash=masks.hash(), found="the search leaves another ticket")
             return done
         entry = {
             "phase": "rewind",
             "kind": "prune",
             "step": point.step,
-            "sparsity": masks.sparsity,
-            "kept": masks.num_kept,
-            "pruned": masks.num_pruned,
-            "layers": {name: {"kept": kept, "total": size} for name, (kept, size) in masks.counts().items()},
+            **facts_of(masks),
             "rounds": found,
             "validation": trainer.evaluate(model)[trainer.task.metric],
             "seconds": seconds,
-            "mask_hash": masks.hash(),
         }
         if directory is not None:
             directory.append(entry)
         return entry
+
+
+def without_weights(masks: Masks) -> tuple[str, ...]:
+    """A sentence about the layers that keep no weight, and what follows; () if every layer keeps some."""
+    empty = [name for name, (kept, _) in masks.counts().items() if not kept]
+    if not empty:
+        return ()
+    if not masks.num_kept:
+        said = "The ticket has no weight at all, so that its outputs are the same for every input"
+    else:
+        named = f"{', '.join(empty[:NAMED])}{' and more' if len(empty) > NAMED else ''}"
+        said = (
+            f"The ticket has no weight of {named}: what these layers put out is the same for every input, and so is "
+            "the output of the model unless something leads around them"
+        )
+    return (f"{said}. Ask for a sparsity, or a lower one; or give a higher initial or a lower penalty.",)
 
 
 @torch.no_grad()

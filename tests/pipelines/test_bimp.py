@@ -1,5 +1,6 @@
 """Budgeted iterative magnitude pruning: the split of the budget, its parts bit by bit, charges, recipes, bad input."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from paretorch.pipelines.retraining import Retraining
 from paretorch.recipes.arm_methods import expand
 from paretorch.training.run import RunDirectory
 from tests.methods.sparsity.gradual.problems import NUM_WEIGHTS, STEPS_PER_EPOCH, Small, task, trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 
 SWEEP = DenseSchedule.of(MultiStep(num_steps=120, peak=0.1, milestones=(0.5, 0.75)))
 
@@ -108,35 +110,12 @@ def test_sparsities_per_layer_are_met() -> None:
     assert [int((layer.weight == 0).sum()) for layer in (result.model.hidden, result.model.output)] == [144, 36]
 
 
-class KilledError(Exception):
-    """Stands for a process that dies."""
-
-
-@pytest.mark.parametrize("fatal_write", [5, 50, 52, 60, 80])
-def test_a_run_that_dies_in_any_part_is_resumed_bitwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
-) -> None:
-    compression, writes, real = bimp(cycles=2), 0, RunDirectory.save
-    expected = run(compression)
-
-    def save(self: RunDirectory, *args: object) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == fatal_write:
-            raise KilledError
-        real(self, *args)
-
-    monkeypatch.setattr(RunDirectory, "save", save)
-    if fatal_write == 80:  # after the last: everything is there already
-        with RunDirectory(tmp_path / "run", recipe="x") as directory:
-            run(compression, directory)
-    else:
-        with pytest.raises(KilledError), RunDirectory(tmp_path / "run", recipe="x") as directory:
-            run(compression, directory)
-    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
-        resumed = run(compression, directory)
-    for name, value in expected.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
+@pytest.mark.parametrize("fatal_write", [5, 50, 52, 60])
+def test_a_run_that_dies_in_any_part_is_resumed_bitwise(tmp_path: Path, fatal_write: int) -> None:
+    own = partial(run, bimp(cycles=2))
+    expected = own()
+    resumed, _ = killed_and_resumed(own, tmp_path / "run", fatal_write=fatal_write)
+    assert_same_weights(resumed.model, expected.model)
     assert steps(resumed) == steps(expected)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.trainer import Trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 
 STEPS_PER_EPOCH = 12
 
@@ -243,40 +245,15 @@ def test_the_plan_names_what_stays_and_the_steps() -> None:
     assert minutes.plan(trainer()) == ("cut to 50 % of the units, retrain, 2 minutes", None)
 
 
-class KilledError(Exception):
-    """Stands for a process that dies."""
-
-
 @pytest.mark.parametrize("fatal_write", [1, 2, 3, 9, 14])
 def test_a_run_that_dies_at_any_write_and_is_resumed_ends_bitwise_the_same(
-    dense: DenseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
+    dense: DenseResult, tmp_path: Path, fatal_write: int
 ) -> None:
-    arm = cut(params=0.5, epochs=1, spread="global", importance="taylor")
+    own = partial(run, cut(params=0.5, epochs=1, spread="global", importance="taylor"), dense)
     with RunDirectory(tmp_path / "whole", recipe="x") as directory:
-        expected = run(arm, dense, directory)
-
-    writes = 0
-    real_save, real_append = RunDirectory.save, RunDirectory.append
-
-    def counted(real: Any) -> Any:
-        def write(self: RunDirectory, *args: object) -> None:
-            nonlocal writes
-            writes += 1
-            if writes == fatal_write:
-                raise KilledError
-            real(self, *args)
-
-        return write
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RunDirectory, "save", counted(real_save))
-        patched.setattr(RunDirectory, "append", counted(real_append))
-        with pytest.raises(KilledError), RunDirectory(tmp_path / "killed", recipe="x") as directory:
-            run(arm, dense, directory)
-    with RunDirectory(tmp_path / "killed", recipe="x", resume=True) as directory:
-        resumed = run(arm, dense, directory)
-    for name, tensor in expected.model.state_dict().items():
-        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+        expected = own(directory)
+    resumed, _ = killed_and_resumed(own, tmp_path / "killed", fatal_write=fatal_write)
+    assert_same_weights(resumed.model, expected.model)
     assert [entry["cut_hash"] for entry in resumed.entries] == [entry["cut_hash"] for entry in expected.entries]
     edit = resumed.edits[0]
     assert isinstance(edit, CutEdit)

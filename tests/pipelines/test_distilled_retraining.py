@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from paretorch.pipelines.structured import GateSettings, StructuredRun
 from paretorch.recipes.arm_methods import arm_at
 from paretorch.training.run import RunDirectory
 from paretorch.training.trainer import Trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 from tests.pipelines.test_cutting import SETTINGS, STEPS_PER_EPOCH, Small, task, trainer
 from tests.training.problems import linear_task, plain
 
@@ -120,26 +122,12 @@ def test_another_module_may_teach(dense: DenseResult) -> None:
 
 @pytest.mark.parametrize("fatal_write", [2, 9, 16])
 def test_a_taught_and_averaged_run_that_dies_at_a_write_ends_bitwise_the_same(
-    dense: DenseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
+    dense: DenseResult, tmp_path: Path, fatal_write: int
 ) -> None:
-    arm = imp(retraining={"average_from": 0.0})
-    expected = run(arm, dense)
-    writes = 0
-    save = RunDirectory.save
-
-    def fatal(self: RunDirectory, *given: Any) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == fatal_write:
-            raise InterruptedError
-        save(self, *given)
-
-    monkeypatch.setattr(RunDirectory, "save", fatal)
-    with pytest.raises(InterruptedError), RunDirectory(tmp_path / "run", recipe="x") as directory:
-        run(arm, dense, directory)
-    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
-        resumed = run(arm, dense, directory)
-    assert equal(resumed.model, expected.model)
+    own = partial(run, imp(retraining={"average_from": 0.0}), dense)
+    expected = own()
+    resumed, _ = killed_and_resumed(own, tmp_path / "run", fatal_write=fatal_write)
+    assert_same_weights(resumed.model, expected.model)
 
 
 def test_a_cut_model_matches_features_where_its_shapes_allow_it(dense: DenseResult) -> None:

@@ -31,6 +31,7 @@ from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.gradual import GradualPruning
 from paretorch.training.run import RunDirectory
 from tests.methods.sparsity.gradual.problems import NAMES, NUM_WEIGHTS, STEPS_PER_EPOCH, Small, task, trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 
 SWEEP = DenseSchedule.of(MultiStep(num_steps=5 * STEPS_PER_EPOCH, peak=0.1, milestones=(0.5, 0.75), warmup=0.1))
 GRADUAL: dict[str, Callable[..., GradualMethod]] = {
@@ -132,34 +133,27 @@ def test_the_model_is_left_plain_and_the_curve_holds_the_sparsity_after_every_ep
 
 @pytest.mark.parametrize("name", sorted(GRADUAL))
 @pytest.mark.parametrize("fatal_write", [3, 33, 61, 62])
-def test_a_run_that_dies_at_any_write_is_resumed_bitwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fatal_write: int
-) -> None:
-    method = partial(GRADUAL[name], sparsity=0.9)
-    expected, writes = run(method), 0
-    real_save, real_append = RunDirectory.save, RunDirectory.append
-
-    def counted(real: Callable[..., None]) -> Callable[..., None]:
-        def write(self: RunDirectory, *args: object) -> None:
-            nonlocal writes
-            writes += 1
-            if writes == fatal_write:
-                raise ConnectionError("stands for a process that dies")
-            real(self, *args)
-
-        return write
-
-    monkeypatch.setattr(RunDirectory, "save", counted(real_save))
-    monkeypatch.setattr(RunDirectory, "append", counted(real_append))
-    with pytest.raises(ConnectionError), RunDirectory(tmp_path / "run", recipe="x") as directory:
-        run(method, directory)
-    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
-        resumed = run(method, directory)
-        assert [entry["phase"] for entry in directory.ledger()] == ["gradual", "zeros"]
-    for key, value in expected.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+def test_a_run_that_dies_at_any_write_is_resumed_bitwise(tmp_path: Path, name: str, fatal_write: int) -> None:
+    own = partial(run, partial(GRADUAL[name], sparsity=0.9))
+    expected = own()
+    resumed, phases = killed_and_resumed(own, tmp_path / "run", fatal_write=fatal_write)
+    assert phases == ["gradual", "zeros"]
+    assert_same_weights(resumed.model, expected.model)
     assert resumed.entries[-1]["mask_hash"] == expected.entries[-1]["mask_hash"]
     assert resumed.entries[-1]["validation"] == expected.entries[-1]["validation"]
+
+
+@pytest.mark.parametrize("fatal_write", [30, 50, 55, 63])
+def test_continuous_sparsification_that_dies_before_or_while_it_is_fine_tuned_is_resumed_bitwise(
+    tmp_path: Path, fatal_write: int
+) -> None:
+    """Writes: 48 steps, a line, the line of the zeros, 12 steps, a line."""
+    method = partial(GRADUAL["continuous-sparsification"], sparsity=0.9)
+    own = partial(run, method, finetune_epochs=1, epochs=5)
+    expected = own()
+    resumed, phases = killed_and_resumed(own, tmp_path / "run", fatal_write=fatal_write)
+    assert phases == ["gradual", "zeros", "finetune"]
+    assert_same_weights(resumed.model, expected.model)
 
 
 def test_other_zeros_than_the_ledger_records_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from paretorch.training.run import RunDirectory
 from paretorch.training.settings import OptimizerSpec, TrainSettings
 from paretorch.training.supervised import SupervisedTask
 from paretorch.training.trainer import Trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 
 NUM_WEIGHTS = 8 * 24 + 24 * 3  # prunable weights of the small model below
 
@@ -279,40 +281,17 @@ def test_arguments_out_of_range_are_refused_with_their_value(arguments: dict, me
         IMP(**arguments)
 
 
-class KilledError(Exception):
-    """Stands for a process that dies."""
-
-
 @pytest.mark.parametrize("fatal_write", [2, 9, 16, 23])
 def test_a_run_that_dies_at_any_write_and_is_resumed_ends_bitwise_the_same(
-    dense: DenseResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
+    dense: DenseResult, tmp_path: Path, fatal_write: int
 ) -> None:
     imp = IMP(sparsity=0.9, epochs=2, cycles=2, retraining=Retraining(keep_optimizer=True))
+    own = partial(run, imp, dense)
     with RunDirectory(tmp_path / "whole", recipe="x") as directory:
-        expected = run(imp, dense, directory)
-
-    writes = 0
-    real_save, real_append = RunDirectory.save, RunDirectory.append
-
-    def counted(real):
-        def write(self: RunDirectory, *args: object) -> None:
-            nonlocal writes
-            writes += 1
-            if writes == fatal_write:
-                raise KilledError
-            real(self, *args)
-
-        return write
-
-    monkeypatch.setattr(RunDirectory, "save", counted(real_save))
-    monkeypatch.setattr(RunDirectory, "append", counted(real_append))
-    with pytest.raises(KilledError), RunDirectory(tmp_path / "killed", recipe="x") as directory:
-        run(imp, dense, directory)
-    with RunDirectory(tmp_path / "killed", recipe="x", resume=True) as directory:
-        resumed = run(imp, dense, directory)
-    for name, tensor in expected.model.state_dict().items():
-        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
-    assert [entry["phase"] for entry in resumed.entries] == [entry["phase"] for entry in expected.entries]
+        expected = own(directory)
+    resumed, phases = killed_and_resumed(own, tmp_path / "killed", fatal_write=fatal_write)
+    assert phases == [entry["phase"] for entry in expected.entries]
+    assert_same_weights(resumed.model, expected.model)
     assert [entry["mask_hash"] for entry in resumed.entries] == [entry["mask_hash"] for entry in expected.entries]
 
 

@@ -1,6 +1,5 @@
 """The search for a ticket: budget, what rounds carry over, rewinding, exact zeros, and resuming."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,25 @@ from paretorch.errors import InputError, RunError
 from paretorch.methods.method import Method, Run
 from paretorch.methods.sparsity.continuous.search_round import RewindPoint, SearchRound
 from paretorch.methods.sparsity.enforcement import MaskEnforcement
+from paretorch.methods.sparsity.masks import Masks
 from paretorch.pipelines.compression import Compressed, Start
-from paretorch.pipelines.ticket_search import TicketSearch, rewind_
+from paretorch.pipelines.phases import train_phase
+from paretorch.pipelines.ticket_search import TicketSearch, rewind_, without_weights
 from paretorch.recipes.arm_methods import expand
 from paretorch.training.run import RunDirectory
+from paretorch.training.settings import OptimizerSpec
 from tests.methods.sparsity.gradual.problems import NAMES, NUM_WEIGHTS, STEPS_PER_EPOCH, Small, trainer
+from tests.pipelines.dying import assert_same_weights, killed_and_resumed
 from tests.pipelines.test_gradual import SWEEP, zeros
 
+SGD = OptimizerSpec(lr=0.1, weight_decay=1e-3)
 
-def search(directory: RunDirectory | None = None, **settings: Any) -> Compressed:
+
+def search(directory: RunDirectory | None = None, *, optimizer: OptimizerSpec = SGD, **settings: Any) -> Compressed:
     """Two rounds and a ticket, of an epoch each."""
     given = {"sparsity": 0.8, "epochs": 3, "rounds": 2, "rewind_epochs": 0.5, **settings}
-    return TicketSearch(**given).run_from(trainer(directory), Start(model=Small(), schedule=SWEEP))
+    start = Start(model=Small(), schedule=SWEEP)
+    return TicketSearch(**given).run_from(trainer(directory, optimizer=optimizer), start)
 
 
 class Spy(Method):
@@ -73,6 +79,37 @@ def test_the_ticket_has_exactly_the_wanted_zeros_and_they_are_those_of_the_last_
     assert repr(result.model) == repr(Small())
     save_model(tmp_path / "model", result.model, constructor=Small, edits=list(result.edits))
     assert zeros(load_artefact(tmp_path / "model", constructor=Small).model) == rewound["pruned"]
+
+
+def test_a_ticket_without_a_weight_is_said_before_it_is_trained_and_in_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[str] = []
+    monkeypatch.setattr(
+        "paretorch.pipelines.ticket_search.train_phase",
+        lambda trainer, model, phase, **given: (
+            trained.append(phase.name) or train_phase(trainer, model, phase, **given)
+        ),
+    )
+    shut = partial(SearchRound, initial=-5.0)
+    with pytest.raises(UserWarning, match="has no weight at all, so that its outputs are the same for every input"):
+        search(sparsity=None, search=shut)
+    assert trained == ["search-0", "search-1"]
+    with pytest.warns(UserWarning, match="no weight at all"):
+        result = search(sparsity=None, search=shut)
+    assert zeros(result.model) == NUM_WEIGHTS
+    assert [layer["kept"] for layer in result.entries[2]["layers"].values()] == [0] * len(NAMES)
+    assert len(result.notes) == 1
+    assert "higher initial" in result.notes[0]
+
+
+def test_layers_without_a_weight_are_named() -> None:
+    some, none = torch.tensor([[True, False]]), torch.zeros(2, 2, dtype=torch.bool)
+    assert without_weights(Masks({"a": some, "b": some})) == ()
+    (note,) = without_weights(Masks({"a": some, "b": none}))
+    assert note.startswith("The ticket has no weight of b: what these layers put out")
+    (note,) = without_weights(Masks({"a": some} | dict.fromkeys("bcdef", none)))
+    assert "no weight of b, c, d and more:" in note
 
 
 def test_without_a_sparsity_what_is_above_0_stays() -> None:
@@ -161,32 +198,16 @@ def test_a_point_that_was_never_passed_is_refused() -> None:
         rewind_(model, point, method.masks, scale=method.scale)
 
 
+@pytest.mark.parametrize("optimizer", [SGD, OptimizerSpec(name="adam", lr=0.01)], ids=["sgd", "adam"])
 @pytest.mark.parametrize("fatal_write", [4, 9, 20, 27, 30])
 def test_a_search_that_dies_at_any_write_is_resumed_bitwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal_write: int
+    tmp_path: Path, fatal_write: int, optimizer: OptimizerSpec
 ) -> None:
-    expected, writes = search(), 0
-    real_save, real_append = RunDirectory.save, RunDirectory.append
-
-    def counted(real: Callable[..., None]) -> Callable[..., None]:
-        def write(self: RunDirectory, *args: object) -> None:
-            nonlocal writes
-            writes += 1
-            if writes == fatal_write:
-                raise ConnectionError("stands for a process that dies")
-            real(self, *args)
-
-        return write
-
-    monkeypatch.setattr(RunDirectory, "save", counted(real_save))
-    monkeypatch.setattr(RunDirectory, "append", counted(real_append))
-    with pytest.raises(ConnectionError), RunDirectory(tmp_path / "run", recipe="x") as directory:
-        search(directory)
-    with RunDirectory(tmp_path / "run", recipe="x", resume=True) as directory:
-        resumed = search(directory)
-        assert [entry["phase"] for entry in directory.ledger()] == ["search-0", "search-1", "rewind", "ticket"]
-    for key, value in expected.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    own = partial(search, optimizer=optimizer)
+    expected = own()
+    resumed, phases = killed_and_resumed(own, tmp_path / "run", fatal_write=fatal_write)
+    assert phases == ["search-0", "search-1", "rewind", "ticket"]
+    assert_same_weights(resumed.model, expected.model)
     assert resumed.entries[2]["mask_hash"] == expected.entries[2]["mask_hash"]
 
 

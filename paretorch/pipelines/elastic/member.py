@@ -12,7 +12,7 @@ from typing import Any, Self
 from torch import nn
 
 from paretorch.artefacts.cut_edit import CutEdit
-from paretorch.errors import InputError, RunError
+from paretorch.errors import InputError
 from paretorch.methods.schedules import DenseSchedule
 from paretorch.methods.width.cutting import Cut, plan_cut
 from paretorch.methods.width.extract import extract
@@ -21,7 +21,7 @@ from paretorch.pipelines.cutting_step import hash_of
 from paretorch.pipelines.dense import DenseResult
 from paretorch.pipelines.elastic.search import Budgets, search
 from paretorch.pipelines.elastic.training import ElasticResult, ElasticRun, ElasticWeights
-from paretorch.pipelines.phases import Phase, train_phase
+from paretorch.pipelines.phases import Phase, check_recorded, train_phase
 from paretorch.pipelines.retraining import Retraining, budget_steps, budget_words, check_budget, reestimate
 from paretorch.training.trainer import Trainer
 
@@ -169,11 +169,7 @@ class Elastic(Compression):
         layers = reestimate(trainer, model, name="cut", count=self.finetuning.reestimate_batches)
         seconds += perf_counter() - began
         if done is not None:
-            if done["cut_hash"] != hash_of(cut):
-                raise RunError(
-                    "the ledger of this run records other units than its widths say; the installed version changed: "
-                    "start again in an empty directory"
-                )
+            check_recorded(done, cut_hash=hash_of(cut), found="the widths leave other units")
             return model, cut, done
         entry = {
             "phase": "cut",
