@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from _cs_problem import Problem
-from _harness import MIN_SEEDS, add_accuracy, over_seeds, table
+from _harness import MIN_SEEDS, add_accuracy, add_equal, over_seeds, table
 from _sides import chance, verdict
-
-from paretorch.errors import RunError
 
 BUDGETED, EQUAL_TIME, DENSE, CS, TUNED = "BIMP", "BIMP, equal time", "dense", "CS", "CS, fine-tuned"
 FIXED, FIXED_TUNED = "CS, fixed temperature", "CS, fixed temperature, fine-tuned"
@@ -51,22 +49,13 @@ def figures_of(task: Problem, cells: Cells) -> dict[str, Any]:
             if len(found) >= MIN_SEEDS and all("undecided" in one for one in found.values()):
                 shares = [one["undecided"] for one in found.values()]
                 figures[f"{name}, undecided"] = over_seeds(shares, unit="%", factor=100)
-            _count(figures, f"{sparsity:g}, zeros", found, "zeros")
-            _count(figures, "weights", found, "weights")
-            _count(figures, f"{arm}, training samples", found, "samples")
+            add_equal(figures, f"{sparsity:g}, zeros", found, "zeros")
+            add_equal(figures, "weights", found, "weights")
+            add_equal(figures, f"{arm}, training samples", found, "samples")
         for first, second in (*PAIRS, *TICKET_PAIRS):
             both = [_qualities(dense if arm == DENSE else cells.get((arm, sparsity), {})) for arm in (first, second)]
             _add(figures, f"{first} minus {second}, {sparsity:g}", task, *both)
     return figures
-
-
-def _count(figures: dict[str, Any], name: str, found: Mapping[int, Mapping[str, Any]], key: str) -> None:
-    """Enter a count that must be the same in every cell that has it."""
-    for seed, one in found.items():
-        if figures.setdefault(name, one[key]) != one[key]:
-            raise RunError(
-                f"{name}: {one[key]} with seed {seed}, and {figures[name]} elsewhere: not the same experiment."
-            )
 
 
 def _qualities(found: Mapping[int, Mapping[str, Any]]) -> dict[int, float]:

@@ -51,11 +51,8 @@ from _cs_words import (
 )
 from _grid import Cell, Progress
 from _harness import MIN_SEEDS, write_result
+from _judge import add_judge, judge_of, judge_parameter
 from _script import grid_parser, progress_of, unfinished
-from recipe_runs import run as run_recipe
-
-from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
-from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
 
 BENCHMARK = {
     "tier": "minutes",
@@ -102,11 +99,6 @@ def run(
     return run_arm(problems(quick=quick)[task], arm, sparsity, options, seed, data=data, classifier=classifier)
 
 
-def judged_by(problem: Problem, classifier: Path) -> dict[str, str]:
-    """The classifier, as a parameter of the cells whose metric depends on it."""
-    return {} if problem.higher_is_better else {"judge": file_sha256(classifier / WEIGHTS_FILE)}
-
-
 def name_of(*parts: object) -> str:
     """Of a cell and its file."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(str(part) for part in parts))
@@ -129,7 +121,7 @@ def search_grid(quick: bool, data: Path, classifier: Path) -> list[Cell]:
                     "sparsity": sparsity,
                     "options": dict(options),
                     "quick": quick,
-                    **judged_by(problem, classifier),
+                    **({} if problem.higher_is_better else judge_parameter(classifier)),
                 }
                 name = name_of_trial(problem, arm, sparsity, options)
                 own = partial(try_setting, data=data, classifier=classifier)
@@ -188,7 +180,7 @@ def grid(quick: bool, data: Path, classifier: Path, searched: Chosen) -> list[Ce
                 "options": {} if source is None else dict(searched[problem.name, source, sparsity]),
                 "seed": seed,
                 "quick": quick,
-                **judged_by(problem, classifier),
+                **({} if problem.higher_is_better else judge_parameter(classifier)),
             }
             name = name_of(problem.name, arm, f"{sparsity:g}", f"s{seed}")
             own = partial(run, data=data, classifier=classifier)
@@ -258,12 +250,10 @@ def write(progress: Progress, searching: Progress, arguments: argparse.Namespace
 def main() -> None:
     parser = grid_parser(__doc__, work="runs/continuous-sparsification", quick="digits, few epochs")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--classifier", type=Path, help="folder of the saved classifier that judges generated images")
+    add_judge(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
-    if not (arguments.quick or arguments.classifier or classifier.is_dir()):
-        run_recipe("fashion-mnist-classifier", arguments.data)
+    classifier = judge_of(parser, arguments)
     searching = progress_of(search_grid(arguments.quick, arguments.data, classifier), arguments, version=VERSION)
     searched = chosen(searching.results, arguments.quick)
     cells = grid(arguments.quick, arguments.data, classifier, searched)

@@ -31,6 +31,7 @@ import _harness
 import torch
 from _grid import Cell, Progress
 from _harness import write_result
+from _judge import add_judge, judge_of, judge_parameter
 from _optimizer_grids_problems import (
     DECAY,
     NAMES,
@@ -54,11 +55,8 @@ from _optimizer_grids_words import (
     tables,
 )
 from _script import grid_parser, progress_of, unfinished
-from recipe_runs import run as run_recipe
 
-from paretorch.artefacts.manifest import WEIGHTS_FILE, file_sha256
 from paretorch.errors import RunError
-from paretorch.training.tasks.generative.judge import DEFAULT_CLASSIFIER
 
 BENCHMARK = {
     "tier": "minutes",
@@ -67,7 +65,6 @@ BENCHMARK = {
     "arguments": ["--data", "{data}"],
 }
 VERSION = 2
-JUDGE = "fashion-mnist-classifier"  # the recipe of the classifier that judges generated images
 
 
 def line(
@@ -93,17 +90,12 @@ def start(problem: str, seed: int, quick: bool, judge: str = "", *, data: Path, 
     return untrained(problems(quick=quick)[problem], seed, data=data, classifier=classifier)
 
 
-def judged_by(problem: Problem, classifier: Path) -> dict[str, str]:
-    """The SHA-256 of the classifier that judges the task's images, for the parameters of its cells."""
-    return {"judge": file_sha256(classifier / WEIGHTS_FILE)} if problem.judged else {}
-
-
 def grid(quick: bool, data: Path, classifier: Path) -> list[Cell]:
     """Task by task whole seeds; AdamW on the tasks with a judge last."""
     cells, late = [], []
     folders = {"data": data, "classifier": classifier}
     for problem in problems(quick=quick).values():
-        judge = judged_by(problem, classifier)
+        judge = judge_parameter(classifier) if problem.judged else {}
         for seed in problem.seeds:
             shared = {"problem": problem.name, "seed": seed, "quick": quick, **judge}
             name, kind = f"{problem.name}-untrained-s{seed}", f"{problem.name}-untrained"
@@ -202,17 +194,10 @@ def headlines(shown: list[Problem], figures: Mapping[str, Any]) -> list[dict[str
 def main() -> None:
     parser = grid_parser(__doc__, work="runs/optimizer-grids", quick="digits alone, a few steps and points")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--classifier", type=Path, help="folder of the saved classifier that judges generated images")
+    add_judge(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    classifier = arguments.classifier or Path(DEFAULT_CLASSIFIER)
-    if not (arguments.quick or (classifier / WEIGHTS_FILE).is_file()):
-        if arguments.classifier or arguments.write_only:
-            parser.error(
-                f"{classifier} holds no saved classifier ({WEIGHTS_FILE}), and cells of generated images are known by "
-                "the one that judged them; give its folder as --classifier"
-            )
-        run_recipe(JUDGE, arguments.data)
+    classifier = judge_of(parser, arguments)
     progress = progress_of(grid(arguments.quick, arguments.data, classifier), arguments, version=VERSION)
     if not arguments.no_write:
         write(progress, arguments)
