@@ -41,7 +41,7 @@ class Budget:
     lr: float = 0.03
     templates: int = 4
     strengths: Mapping[str, float] = field(default_factory=lambda: {SOFT: 0.0, WEAK: 0.01, PENALTY: 0.1})
-    seeds: tuple[int, ...] = tuple(range(10))
+    seeds: tuple[int, ...] = tuple(range(10, 20))
     patterns: int = 16
 
     def trainer(self, seed: int) -> Trainer:
