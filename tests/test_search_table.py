@@ -23,7 +23,7 @@ def table(**values: Any) -> SearchTable:
         ({"arms.sparsity": {"low": 0.1, "high": 0.2}}, r"did you mean 'arm.sparsity'\?"),
         ({"seeds": {"choices": [1, 2]}}, "'seeds' is no setting of a recipe"),
         ({"task_options": {"choices": [1, 2]}}, "'task_options' is no setting of a recipe"),
-        ({"qqqq": {"choices": [1, 2]}}, "keys that can be searched are train.batch_size, train.optimizer"),
+        ({"qqqq": {"choices": [1, 2]}}, "keys that can be searched are train.optimizer, train.lr"),
         ({"train.lr": {"lo": 0.1, "high": 1.0}}, r"\[search.space\] 'train.lr': unknown key 'lo'; did you mean 'low'"),
         ({"train.lr": {"low": 0.1}}, "'train.lr' needs `low` and `high`, or `choices`"),
         ({"train.lr": {"low": 1.0, "high": 0.1}}, "low = 1.0 must be below high = 0.1"),

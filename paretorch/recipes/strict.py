@@ -10,8 +10,17 @@ from paretorch.errors import InputError
 
 Table = TypeVar("Table", bound=BaseModel)
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LARGEST = 1e30  # float32 ends at 3e38, and an optimizer divides its rate by the bias of its moments
+
+
+def _in_float32(value: float) -> float:
+    if value > LARGEST:
+        raise ValueError(f"numbers above {LARGEST:g} do not fit float32")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_in_float32)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_in_float32)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 

@@ -149,6 +149,9 @@ def test_betas_are_one_setting_and_no_grid() -> None:
     [
         ({"optimizer": "lion"}, "optimizer = 'lion'"),
         ({"lr": 0}, "lr = 0"),
+        ({"lr": 1e39}, r"lr = 1e\+39: numbers above 1e\+30 do not fit float32"),
+        ({"lr": float("nan")}, "lr = nan: Input should be a finite number"),
+        ({"weight_decay": 1e39}, r"weight_decay = 1e\+39"),
         ({"eps": 0.0}, r"eps = 0\.0"),
         ({"betas": [0.9]}, "betas"),
         ({"optimizer": "sgd", "eps": 0.1}, "eps belongs to adaptive optimizers; optimizer .sgd. has none"),
@@ -191,14 +194,14 @@ def test_a_sweep_of_a_grid_charges_every_point_goes_on_past_one_that_diverges_an
     grid = sweep(
         [
             {"method": "train", "optimizer": "adam", "epochs": 1.5, "lr": [0.01, 0.1], "eps": [1e-8, 1.0]},
-            {"method": "train", "optimizer": "sgd", "momentum": 0.0, "epochs": 1.5, "lr": [0.1, 1e38]},
+            {"method": "train", "optimizer": "sgd", "momentum": 0.0, "epochs": 1.5, "lr": [0.1, 1e30]},
         ]
     )
     records = grid.run(tmp_path)
     points = [record for record in records if not record.is_baseline]
     assert len(points) == 2 * 6
     diverged = [record for record in points if record.status == "diverged"]
-    assert {record.group["lr"] for record in diverged} == {1e38}
+    assert {record.group["lr"] for record in diverged} == {1e30}
     assert len(diverged) == 2
     for record in points:
         assert [(phase["kind"], phase["steps"]) for phase in record.phases] == [("train", 18)], record.arm
