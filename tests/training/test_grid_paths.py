@@ -190,6 +190,7 @@ def test_a_network_learns_more_than_the_commonest_answer() -> None:
         ({"size": 1}, "sides of at least 2 cells"),
         ({"num_examples": 3}, "4 examples"),
         ({"obstacles": 1.0}, r"obstacles in \(0, 1\); got 6, 10, 4000, 12, 1.0"),
+        ({"obstacles": 0.999, "size": 2, "num_examples": 8}, "with 0.999 obstacles a set of grids has no free cell"),
         ({"layers": 9, "reach": 10}, "9 layers do not see cells 10 steps away"),
         ({"channels": 0}, "must be at least 1; got 2, 0 and 12"),
     ],

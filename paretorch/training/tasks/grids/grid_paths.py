@@ -38,7 +38,8 @@ class GridPaths(Task):
         channels, layers: of the `GridNet`.
 
     Raises:
-        InputError: for a number out of range, grids of which hardly any is within reach, or fewer layers than `reach`.
+        InputError: for a number out of range, fewer layers than `reach`, grids of which hardly any is within reach, or
+            grids without a free cell.
     """
 
     name = "grid-paths"
@@ -67,6 +68,11 @@ class GridPaths(Task):
         self._train = self.grids("train", size=size, count=num_examples)
         self._evaluation = self.grids("evaluation", size=size, count=num_examples // 4)
         self._test = self.grids("test", size=test_size, count=num_examples // 4)
+        if not all(bool(part.tensors["asked"].any()) for part in (self._train, self._evaluation, self._test)):
+            raise InputError(
+                f"with {obstacles:g} obstacles a set of grids has no free cell beside the starts, so that nothing is "
+                "asked; give fewer obstacles, larger grids or more examples"
+            )
 
     def grids(self, part: str, *, size: int, count: int) -> ArrayExamples:
         """Examples of another size, of the stream of "train", "evaluation" or "test"."""
