@@ -318,3 +318,16 @@ def test_points_of_a_grid_do_not_say_what_still_counts_for_the_fronts_of_others(
     runs = [replace(run, cost={"nonzeros": 1000.0}) for run in dense()] + front("IMP", 0.0) + front("GMP", 0.02)
     (alone,) = [sentence for sentence in verdict(runs) if "the front of GMP covers" in sentence]
     assert alone in verdict([*runs, *valley("Adam", follows=True)])
+
+
+def test_notes_of_runs_that_diverged_are_shown_once_and_not_for_every_point(tmp_path: Path) -> None:
+    runs = records()
+    lost = [run for run in runs if run.status == "diverged"]
+    for run in lost:
+        run.notes.append(f"diverged: the last good state is in runs/{run.run_id}/current")
+    page = page_of(runs, tmp_path)
+    (note,) = [text for text in page.text if "the last good state is in" in text]
+    assert (
+        note.strip()
+        == f"diverged: the last good state is in runs/{lost[0].run_id}/current (3 runs; the first is named)"
+    )

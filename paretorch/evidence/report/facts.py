@@ -26,14 +26,18 @@ def environments(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
 
 def notes(records: Sequence[RunRecord]) -> list[str]:
-    """Notes of the runs, each once, with the number of runs that carry it."""
-    counts: dict[str, int] = {}
+    """Notes of the runs, each once, with the number of runs that carry it; the runs' own names make no difference.
+
+    A grid has many runs that diverge, and each names its own folder.
+    """
+    found: dict[str, list[str]] = {}
     for record in records:
         for note in dict.fromkeys(record.notes):
-            counts[note] = counts.get(note, 0) + 1
+            found.setdefault(note.replace(record.run_id, "\0"), []).append(note)
     if len(records) == 1:
-        return list(counts)
-    return [f"{note} ({plural(count, 'run')})" for note, count in counts.items()]
+        return list(dict.fromkeys(records[0].notes))
+    named = {True: "; the first is named", False: ""}
+    return [f"{same[0]} ({plural(len(same), 'run')}{named[len(set(same)) > 1]})" for same in found.values()]
 
 
 def rows_of(env: Mapping[str, Any]) -> list[tuple[str, str]]:
