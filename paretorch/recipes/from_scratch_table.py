@@ -22,7 +22,7 @@ TITLES: dict[OptimizerName, str] = {
 }
 
 
-class FromScratchTable(ArmTable, OptimizerTable):
+class FromScratchTable(OptimizerTable, ArmTable):
     """One training; lists of `lr` and `eps` make the grid that a report draws as a heat map."""
 
     lists: ClassVar[tuple[str, ...]] = ("betas",)
