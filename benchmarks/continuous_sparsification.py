@@ -228,6 +228,8 @@ def write(progress: Progress, searching: Progress, arguments: argparse.Namespace
             f"temperature: {len(searching.results)} trainings on seed {SEARCH_SEED}, which cost as much as so many "
             "further arms. The rate of the mask logits of CS on the other tasks, and the ranges, come from earlier "
             "trials that are not counted. The searches for a ticket take the settings of CS.",
+            "Two settings of each were tried, with a fixed temperature five, so that better ones may lie outside of "
+            "them; arms that fine-tune take what was best without.",
             f"Equal epochs are not equal time where layers are small: {EQUAL_TIME} has "
             f"{', '.join(f'{task.slower:g} times the epochs on {task.name}' for task in tasks if task.slower > 1)}, "
             "the ratio of the step times in the section sparsification step.",
