@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from paretorch.errors import InputError
 from paretorch.methods.sharing.soft_sharing import SoftSharing
@@ -13,7 +13,15 @@ from paretorch.recipes.arm_table import BATCHES, ArmTable, check_rates
 from paretorch.recipes.bimp_table import TOTAL
 from paretorch.recipes.strict import NotNegative, Positive
 
-Number = Annotated[int, Field(ge=1)]
+
+def _counts(value: object) -> object:
+    numbers = list(value.values()) if isinstance(value, dict) else [value]
+    if not numbers or not all(type(number) is int and number >= 1 for number in numbers):
+        raise ValueError("must be a whole number of at least 1, or a table with such a number for each group")
+    return value
+
+
+Templates = Annotated[int | dict[str, int], BeforeValidator(_counts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BELONG = {"recurrence": ("power", "ramp"), "fold": ("reestimate_batches",)}  # keys that mean nothing without another
 
@@ -24,7 +32,7 @@ class SharedTable(ArmTable):
     lists: ClassVar[tuple[str, ...]] = ("tune_lr", "ramp")
 
     method: Literal["share"]
-    templates: Number | dict[str, Number]
+    templates: Templates
     epochs: Positive
     groups: Annotated[dict[str, list[str]], Field(min_length=1)] | None = None
     unit_rows: bool = False
@@ -39,9 +47,14 @@ class SharedTable(ArmTable):
     def arm(self) -> Arm:
         check_rates(self.lr, self.tune_lr)
         for owner, names in BELONG.items():
-            if not getattr(self, owner) and (unheard := sorted({*names} & self.model_fields_set)):
+            unheard = sorted({*names} & self.model_fields_set)
+            if getattr(self, owner) or not unheard:
+                continue
+            if owner not in self.model_fields_set:
                 verb = "belongs" if len(unheard) == 1 else "belong"
                 raise InputError(f"{' and '.join(unheard)} {verb} to {owner}, and there is none; give it, or leave it")
+            # the point of a grid over the owner that is without it: what belongs to it makes no other arm
+            return type(self)(**self.model_dump(exclude={*unheard}, exclude_unset=True)).arm()
         number, special = self._number(), self._special()
         words = f"shared{' tuned' if self.tune_lr else ''} {number} templates {self.epochs:g} epochs"
         method = partial(

@@ -99,10 +99,28 @@ def test_every_key_of_a_recipe_reaches_the_method_and_the_name() -> None:
     assert arms[-2].rates == (0.1, 0.2)
 
 
+def test_a_grid_over_the_penalty_may_hold_the_point_without_it() -> None:
+    usual: dict[str, Any] = {"method": "share", "templates": 2, "epochs": 4}
+    penalty: dict[str, Any] = {"power": 2, "ramp": [0.2, 0.8]}
+    without, with_it = expand([usual | penalty | {"recurrence": [0, 0.01]}])
+    (plain,) = expand([usual])
+    assert (without.label, without.factors) == (plain.label, plain.factors)
+    (written,) = expand([usual | {"recurrence": 0.0}])
+    assert without.id == written.id == plain.id, "it is the arm without a penalty, and has its folder"
+    assert with_it.factors["power"] == 2
+    made = pipeline(with_it).sharing()
+    assert (made.recurrence, made.power, made.ramp) == (0.01, 2, (0.2, 0.8))
+    with pytest.raises(InputError, match="appears twice in the recipe"):
+        expand([usual | {"recurrence": [0, 0.01], "power": [1, 2]}])
+
+
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        ({"templates": 0}, "templates.* = 0"),
+        ({"templates": 0}, "templates = 0: must be a whole number of at least 1, or a table"),
+        ({"templates": 1.5}, "templates = 1.5: must be a whole number"),
+        ({"templates": {"a": 0}}, "templates = {'a': 0}: must be a whole number"),
+        ({"templates": {}}, "templates = {}: must be a whole number"),
         ({"power": 2}, "power belongs to recurrence, and there is none"),
         ({"power": 2, "ramp": [0.0, 0.5]}, "power and ramp belong to recurrence"),
         ({"reestimate_batches": 3}, "reestimate_batches belongs to fold"),
