@@ -56,7 +56,7 @@ class SharedTable(ArmTable):
             # the point of a grid over the owner that is without it: what belongs to it makes no other arm
             return type(self)(**self.model_dump(exclude={*unheard}, exclude_unset=True)).arm()
         number, special = self._number(), self._special()
-        words = f"shared{' tuned' if self.tune_lr else ''} {number} templates {self.epochs:g} epochs"
+        words = f"shared{' tuned' if self.tune_lr else ''} {number} template{'' if number == 1 else 's'} {self.epochs:g} epochs"
         method = partial(
             SoftSharing,
             templates=self.templates,
@@ -69,7 +69,7 @@ class SharedTable(ArmTable):
         tuned = {"tuned": True} if self.tune_lr else {}
         return Arm(
             id=f"{self.method}-{self.digest()}",
-            label=self.name or " ".join([words, *(f"{name} {value}" for name, value in special.items())]),
+            label=self.name or " ".join([words, *(n if v is True else f"{n} {v}" for n, v in special.items())]),
             factors={"method": "shared", "templates": number, TOTAL: self.epochs} | tuned | special,
             compression=SharedTraining(
                 sharing=method,

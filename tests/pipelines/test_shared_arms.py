@@ -168,7 +168,7 @@ def test_a_sweep_holds_shared_arms_with_their_sizes_and_similarities(tmp_path: P
     assert [record.to_dict() for record in again] == [record.to_dict() for record in records]
     (loaded,) = load_sources([tmp_path]).values()
     page = write_report(loaded, tmp_path / "report.html", command="x").read_text(encoding="utf-8")
-    assert "shared 1 templates 2 epochs" in page
+    assert "shared 1 template 2 epochs" in page
     assert "the sparsest arm" not in page
     ledger = (tmp_path / "runs" / f"{sweep.arms[0].id}-s0" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["phase"] for line in ledger] == ["share", "templates"]
