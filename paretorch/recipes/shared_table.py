@@ -56,7 +56,8 @@ class SharedTable(ArmTable):
             # the point of a grid over the owner that is without it: what belongs to it makes no other arm
             return type(self)(**self.model_dump(exclude={*unheard}, exclude_unset=True)).arm()
         number, special = self._number(), self._special()
-        words = f"shared{' tuned' if self.tune_lr else ''} {number} template{'' if number == 1 else 's'} {self.epochs:g} epochs"
+        templates = f"{number} template{'' if number == 1 else 's'}"
+        words = f"shared{' tuned' if self.tune_lr else ''} {templates} {self.epochs:g} epochs"
         method = partial(
             SoftSharing,
             templates=self.templates,
