@@ -88,6 +88,7 @@ def test_arms_with_fewer_than_three_seeds_are_left_out(words: Any, tasks: Any) -
     assert first["rows"][0][3 + words.ARMS.index(words.CS)] is None
     claims = [line["claim"] for line in words.headlines([task], figures)]
     assert "Fashion-MNIST, 98 % sparsity, equal epochs: CS minus BIMP" in claims
+    assert "Fashion-MNIST, 98 % sparsity: CS minus BIMP, equal time" in claims
     assert "Fashion-MNIST, 90 % sparsity, equal epochs: CS minus BIMP" not in claims
 
 
