@@ -21,7 +21,7 @@ def rates_of_the_last_step(optimizer: AvaGrad, moved: Arrays) -> Arrays:
 
 @invariant("avagrad", "the root mean square of the rates that scale a step is 1")
 def the_rates_are_normalised() -> None:
-    for settings in ({}, {"eps": 1e-8}, {"eps": 100.0}, {"foreach": True}):
+    for settings in ({}, {"eps": 1e-8}, {"eps": 100.0}, {"foreach": True}, {"foreach": False}):
         tensors = params()
         optimizer = AvaGrad(tensors, 0.03, **settings)
         for grads in gradients(8, like=tensors):
@@ -63,7 +63,7 @@ def large_eps_is_sgd() -> None:
 
 @invariant("avagrad", "gradients are left as they were")
 def gradients_are_read_only() -> None:
-    for settings in ({}, {"decoupled": True}, {"foreach": True}):
+    for settings in ({}, {"decoupled": True}, {"foreach": True}, {"foreach": False}):
         tensors = params()
         optimizer = AvaGrad(tensors, 0.03, weight_decay=0.1, **settings)
         for grads in gradients(3, like=tensors):
