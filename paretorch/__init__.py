@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from paretorch.methods.schedules import retraining_schedule as retraining_schedule
     from paretorch.methods.sharing.fold import fold_ as fold_
     from paretorch.methods.sharing.similarity import layer_similarity as layer_similarity
+    from paretorch.methods.sharing.soft_sharing import SoftSharing as SoftSharing
     from paretorch.methods.sharing.templates import share_ as share_
     from paretorch.methods.sparsity.continuous.method import ContinuousSparsification as ContinuousSparsification
     from paretorch.methods.sparsity.enforcement import MaskEnforcement as MaskEnforcement
@@ -121,6 +122,7 @@ _PUBLIC = {
     "SMS": "paretorch.pipelines.sms.sms",
     "SWA": "paretorch.methods.averaging.swa",
     "Selection": "paretorch.pipelines.pruning_step",
+    "SoftSharing": "paretorch.methods.sharing.soft_sharing",
     "SupervisedTask": "paretorch.training.supervised",
     "Task": "paretorch.training.task",
     "TicketSearch": "paretorch.pipelines.ticket_search",

@@ -154,10 +154,10 @@ def _in_turn(grid: Grid) -> str:
 
 def _tuning(grids: Sequence[Grid]) -> list[str]:
     """What each optimizer is expected to reach with the same number of trials."""
-    n = min([EQUAL, *(len(grid.arms) for grid in grids)])
-    known = [grid for grid in grids if grid.seeds]
-    if n < 2 or len(known) < 2:
+    known = [grid for grid in grids if grid.seeds and len(grid.arms) > 1]  # nothing was chosen where one setting is
+    if len(known) < 2:
         return []
+    n = min([EQUAL, *(len(grid.arms) for grid in known)])
     metric = grids[0].metric
     finite = [(grid, found) for grid in known if (found := grid.expected_mean(n)) is not None]
     finite.sort(key=lambda item: item[1].mean, reverse=metric.higher_is_better)

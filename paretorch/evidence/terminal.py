@@ -29,7 +29,7 @@ def print_front(records: Sequence[RunRecord], console: Console) -> None:
     optimal = _optimal(arms)
     table = Table(title=f"{records[0].workload}: quality against size", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
-    table.add_column("arm", no_wrap=True)
+    table.add_column("arm", overflow="fold")  # a long name takes more lines, and no figure from the others
     parallel = have_parallel_phases(records)
     times = {"seconds": training_seconds, "longest path, s": longest_path} if parallel else {}
     for heading in ("non-zero", f"test {metric.axis}", "against dense", "epochs", *times):

@@ -92,10 +92,7 @@ class SharedTraining(Compression):
 
     def check(self, trainer: Trainer, model: nn.Module, *, dense: DenseSchedule) -> None:
         steps = trainer.num_steps(self.epochs)
-        if steps == 0:
-            raise InputError(
-                f"{self.epochs:g} epochs are less than one optimizer step; an epoch has {trainer.steps_per_epoch}"
-            )
+        trainer.check_steps(steps, epochs=self.epochs)
         self._schedule(steps, dense)
         if groups := shared_groups(model):
             raise InputError(f"the task's model shares templates already, in the groups {list(groups)}")

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -55,7 +55,7 @@ class PhaseResult:
     energy: dict[str, Any]
     validation: dict[str, float]
     curve: list[dict[str, Any]]
-    optimizer_state: dict[str, Any]
+    optimizer_state: dict[str, Any] = field(repr=False)
 
 
 class Trainer:

@@ -198,7 +198,11 @@ def test_a_point_that_was_never_passed_is_refused() -> None:
         rewind_(model, point, method.masks, scale=method.scale)
 
 
-@pytest.mark.parametrize("optimizer", [SGD, OptimizerSpec(name="adam", lr=0.01)], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD, OptimizerSpec(name="adam", lr=0.01), OptimizerSpec(name="avagrad", lr=0.1)],
+    ids=["sgd", "adam", "avagrad"],
+)
 @pytest.mark.parametrize("fatal_write", [4, 9, 20, 27, 30])
 def test_a_search_that_dies_at_any_write_is_resumed_bitwise(
     tmp_path: Path, fatal_write: int, optimizer: OptimizerSpec

@@ -19,8 +19,8 @@ from paretorch.evidence.report.table import Table
 DRAWN = 6  # groups with a heat map, so that a page stays small; the record holds all
 WRITTEN = 12  # layers of a group whose entries have room for their numbers
 CAPTION = (
-    "Layers of one group share templates. 1: two layers have the same weights up to a factor, which a norm behind them "
-    "absorbs, so that the network computes one layer twice; 0: they have nothing in common."
+    "Layers of one group share templates. 1: two layers have the same weights up to a factor, which a norm right "
+    "behind them absorbs, where there is one: the network computes one layer twice; 0: they have nothing in common."
 )
 LONE = "One layer is left in the group, so there are no pairs."
 

@@ -14,6 +14,7 @@ from paretorch.methods.optim.settings import check_settings
 from paretorch.methods.sparsity.zeroing import local
 
 OWN_SETTINGS = frozenset({"gamma_mode", "norm_scope", "norm_over"})  # of AvaGrad alone
+ADDED_BY_TORCH = frozenset({"differentiable"})  # to `defaults`, when a state is loaded; no group of ours has it
 Work = list[ListPass | BlockPass]
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
@@ -93,7 +94,7 @@ class DelayedOptimizer(Optimizer):
                 class refuses; nothing is loaded then.
         """
         for group in state_dict["param_groups"]:
-            missing = sorted(self.defaults.keys() - group.keys())
+            missing = sorted(self.defaults.keys() - group.keys() - ADDED_BY_TORCH)
             foreign = sorted(OWN_SETTINGS & group.keys() - self.defaults.keys())
             if missing or foreign:
                 words = f"lacks {missing}" if missing else f"holds {foreign}"

@@ -171,8 +171,9 @@ def _check_weights(
         if parameter is None and hasattr(module, "weight"):
             raise InputError(
                 f"{name} is computed from other parameters (torch.nn.utils.prune, weight_norm or another "
-                "parametrisation) and cannot be masked; make it plain first with torch.nn.utils.prune.remove or "
-                f"torch.nn.utils.parametrize.remove_parametrizations, or pass exclude={name!r}"
+                "parametrisation, or templates that layers share) and cannot be masked; make it plain first with "
+                "torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations or paretorch.fold_, "
+                f"or pass exclude={name!r}"
             )
         if parameter is not None and is_lazy(parameter):
             raise InputError(f"{name} has no shape yet; run one batch through the model before pruning it")

@@ -39,6 +39,7 @@ from paretorch.methods.sparsity.zeroing import zero_pruned_
 
 Ending = Literal["top-k", "threshold"]
 MOMENTUM = 0.9
+MOST_INITIAL = 80.0
 
 
 class SoftMasks(SubstitutedWeights):
@@ -87,8 +88,11 @@ class SoftMasks(SubstitutedWeights):
         exclude: Patterns = None,
     ) -> None:
         super().__init__(sparsity=sparsity, include=include, exclude=exclude)
-        if not math.isfinite(initial):
-            raise InputError(f"initial, the mask logit that all weights begin at, must be finite; got {initial}")
+        if not abs(initial) <= MOST_INITIAL:
+            raise InputError(
+                f"initial, the mask logit that all weights begin at, must lie within {MOST_INITIAL:g} of 0, beyond "
+                f"which its gate is 0 or 1 in float32; got {initial}"
+            )
         if not 1 <= final_beta < math.inf:
             raise InputError(f"final_beta must be finite and at least 1; got {final_beta}")
         if not (0 <= strength < math.inf and 0 <= penalty < math.inf):

@@ -40,7 +40,8 @@ def test_loops_outside_this_package_refuse_by_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"initial": math.nan}, "initial, the mask logit .* must be finite; got nan"),
+        ({"initial": math.nan}, "initial, the mask logit .* must lie within 80 of 0, .* got nan"),
+        ({"initial": -800.0, "scaled": True}, "initial, the mask logit .* must lie within 80 of 0, .* got -800"),
         ({"final_beta": 0.5}, "final_beta must be finite and at least 1; got 0.5"),
         ({"final_beta": math.inf}, "final_beta must be finite"),
         ({"strength": -1.0}, "strength and penalty must be finite and not negative; got -1.0 and 0.4"),
