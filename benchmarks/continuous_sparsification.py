@@ -55,8 +55,8 @@ from _judge import add_judge, judge_of, judge_parameter
 from _script import grid_parser, progress_of, unfinished
 
 BENCHMARK = {
-    "tier": "minutes",
-    "minutes": 120,
+    "tier": "nightly",
+    "minutes": 110,
     "data": ["fashion_mnist", "cifar10"],
     "arguments": ["--data", "{data}"],
 }
