@@ -1,5 +1,6 @@
 """What a benchmark's search chose lies in the range that the card of the method names."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,10 +9,10 @@ from paretorch.methods.sparsity.continuous.method import CARD
 
 
 def chosen(load: Any, name: str) -> set[float]:
-    """The values of a setting of continuous sparsification that were chosen on any task."""
+    """The values of a setting of continuous sparsification that were chosen on any task; of the ablation none."""
     result = load("_result").load_all(load("_harness").RESULTS)["continuous_sparsification.cpu"]
     groups = result.figures.values()
-    return {value for own in groups for key, value in own.items() if key.startswith("CS, ") and key.endswith(name)}
+    return {value for own in groups for key, value in own.items() if re.fullmatch(rf"CS, [\d.]+, {name}", key)}
 
 
 @pytest.mark.parametrize("name", ["mask_lr", "strength"])
