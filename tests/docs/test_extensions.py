@@ -127,7 +127,7 @@ def test_every_recipe_that_ships_has_the_command_of_its_kind(recipe_keys: Module
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("```{recipe-keys} TrainTable\nlr: the rate\n```", "say what these keys mean: batch_size"),
+        ("```{recipe-keys} TrainTable\nlr: the rate\n```", "say what these keys mean: optimizer, "),
         ("```{recipe-keys} NoTable\n```", "paretorch.recipes has no model 'NoTable'"),
         ("```{method-card} no-method\n```", "no method has the id 'no-method'"),
         ("```{task-facts} no-task\n```", "no task is called 'no-task'"),
