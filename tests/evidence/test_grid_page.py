@@ -201,6 +201,30 @@ def test_the_terminal_lists_the_chosen_settings_and_counts_the_others() -> None:
     assert "19 points of the grids are not listed; they are in the report." in " ".join(text.split())
 
 
+def test_long_names_of_arms_take_lines_and_no_figures_in_the_terminal() -> None:
+    name = "shared 2 templates 4 epochs groups " + ", ".join(f"stage-{number}" for number in range(20))
+    runs = [*dense(), *(replace(run, run_id=f"x{run.seed}", arm=name) for run in point("SGD", 1.0, None, [0.4] * 3))]
+    out = io.StringIO()
+    print_front(runs, Console(file=out, width=100))
+    lines = out.getvalue().splitlines()
+    assert "".join(line.strip() for line in lines).count("stage-19") == 1
+    (row,) = [line for line in lines if "shared 2 templates" in line]
+    gap = mean_interval([0.404 - quality for quality in (0.85, 0.851, 0.852)])
+    assert f"{100 * gap.mean:.1f}".replace("-", "\N{MINUS SIGN}") in row
+    assert "40.4" in row
+
+
+def test_an_optimizer_with_one_setting_does_not_hide_what_tuning_reaches_with_the_others() -> None:
+    tuned = [*valley("AvaGrad", follows=False), *valley("Adam", follows=True)]
+    (expected,) = [sentence for sentence in verdict(tuned) if sentence.startswith("The best of 4 settings drawn")]
+    (found,) = [
+        sentence
+        for sentence in verdict([*tuned, *point("SGD", 1.0, None, [0.5] * 3)])
+        if sentence.startswith("The best of 4 settings drawn")
+    ]
+    assert found == expected
+
+
 @pytest.mark.parametrize("factors", [{"optimizer": "kept"}, {"optimizer": "kept", "lr": 0.05}])
 def test_a_pruned_arm_that_kept_its_optimizer_is_reported_as_pruned(tmp_path: Path, factors: Any) -> None:
     group = {"method": "IMP LLR", "sparsity": 0.9, "epochs": 1.0, **factors}
